@@ -1,0 +1,268 @@
+// Package s3blob is blob.Store over one S3 bucket, by aws-sdk-go-v2. It knows S3's statuses and the SDK's retries, and
+// nothing of what the objects mean.
+package s3blob
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"petpick/src/blob"
+)
+
+// Store is a bucket. It is safe for concurrent use.
+type Store struct {
+	client *s3.Client
+	bucket string
+}
+
+// New returns the bucket as a store.
+func New(client *s3.Client, bucket string) *Store {
+	return &Store{client: client, bucket: bucket}
+}
+
+// Client returns an S3 client. endpoint is empty for AWS itself; another server is addressed by path, since its buckets have
+// no host names of their own.
+func Client(cfg aws.Config, endpoint string) *s3.Client {
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+		// Reads are checked by our own checksums and by decoding; the SDK would warn about every object that has none.
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		o.DisableLogOutputChecksumValidationSkipped = true
+		if endpoint != "" {
+			o.BaseEndpoint = aws.String(endpoint)
+			o.UsePathStyle = true
+		}
+	})
+}
+
+func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
+// Create implements blob.Store.
+func (s *Store) Create(ctx context.Context, key string, body []byte, attr blob.Attr) (blob.Info, error) {
+	in := &s3.PutObjectInput{IfNoneMatch: aws.String("*")}
+	return s.put(ctx, "create", in, key, body, attr, blob.ErrExists)
+}
+
+// Swap implements blob.Store.
+func (s *Store) Swap(ctx context.Context, key, etag string, body []byte, attr blob.Attr) (blob.Info, error) {
+	in := &s3.PutObjectInput{IfMatch: aws.String(etag)}
+	return s.put(ctx, "swap", in, key, body, attr, blob.ErrChanged)
+}
+
+func (s *Store) put(ctx context.Context, op string, in *s3.PutObjectInput, key string, body []byte, attr blob.Attr, lost error) (blob.Info, error) {
+	in.Bucket, in.Key, in.Body, in.Metadata = &s.bucket, &key, bytes.NewReader(body), attr.Meta
+	in.ContentLength = aws.Int64(int64(len(body)))
+	if attr.ContentType != "" {
+		in.ContentType = &attr.ContentType
+	}
+	if attr.CacheControl != "" {
+		in.CacheControl = &attr.CacheControl
+	}
+	var opts []func(*s3.Options)
+	if attr.Once {
+		opts = append(opts, once)
+	}
+	out, err := s.client.PutObject(ctx, in, opts...)
+	if err != nil {
+		return blob.Info{}, s.writeError(op, key, err, lost)
+	}
+	attr.Once = false
+	return blob.Info{Key: key, ETag: aws.ToString(out.ETag), Size: int64(len(body)), Date: date(out.ResultMetadata), Attr: attr}, nil
+}
+
+// Get implements blob.Store.
+func (s *Store) Get(ctx context.Context, key, etag string) (blob.Object, error) {
+	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key}
+	if etag != "" {
+		in.IfNoneMatch = &etag
+	}
+	return s.get(ctx, in)
+}
+
+// GetRange implements blob.Store.
+func (s *Store) GetRange(ctx context.Context, key string, offset, n int64) (blob.Object, error) {
+	if offset < 0 || n <= 0 {
+		return blob.Object{}, fmt.Errorf("get %s/%s, %d bytes from %d: %w", s.bucket, key, n, offset, blob.ErrRange)
+	}
+	return s.get(ctx, &s3.GetObjectInput{
+		Bucket: &s.bucket, Key: &key,
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+n-1)),
+	})
+}
+
+func (s *Store) get(ctx context.Context, in *s3.GetObjectInput) (blob.Object, error) {
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		return blob.Object{}, s.readError("get", *in.Key, err)
+	}
+	defer out.Body.Close()
+	// One allocation of the announced length: io.ReadAll would grow through twice that.
+	body := make([]byte, aws.ToInt64(out.ContentLength))
+	if _, err := io.ReadFull(out.Body, body); err != nil {
+		return blob.Object{}, fmt.Errorf("get %s/%s: body: %w: %w", s.bucket, *in.Key, blob.ErrUnavailable, err)
+	}
+	size := int64(len(body))
+	if _, total, partial := strings.Cut(aws.ToString(out.ContentRange), "/"); partial {
+		if size, err = strconv.ParseInt(total, 10, 64); err != nil {
+			return blob.Object{}, fmt.Errorf("get %s/%s: Content-Range %q: %w", s.bucket, *in.Key, *out.ContentRange, blob.ErrUnavailable)
+		}
+	}
+	return blob.Object{Body: body, Info: blob.Info{
+		Key: *in.Key, ETag: aws.ToString(out.ETag), Size: size, Modified: aws.ToTime(out.LastModified), Date: date(out.ResultMetadata),
+		Attr: blob.Attr{ContentType: aws.ToString(out.ContentType), CacheControl: aws.ToString(out.CacheControl), Meta: out.Metadata},
+	}}, nil
+}
+
+// Head implements blob.Store.
+func (s *Store) Head(ctx context.Context, key string) (blob.Info, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	if err != nil {
+		return blob.Info{}, s.readError("head", key, err)
+	}
+	return blob.Info{
+		Key: key, ETag: aws.ToString(out.ETag), Size: aws.ToInt64(out.ContentLength), Modified: aws.ToTime(out.LastModified), Date: date(out.ResultMetadata),
+		Attr: blob.Attr{ContentType: aws.ToString(out.ContentType), CacheControl: aws.ToString(out.CacheControl), Meta: out.Metadata},
+	}, nil
+}
+
+// List implements blob.Store.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) (blob.Page, error) {
+	in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &prefix, MaxKeys: aws.Int32(int32(min(limit, 1000)))}
+	if after != "" {
+		in.StartAfter = &after
+	}
+	out, err := s.client.ListObjectsV2(ctx, in)
+	if err != nil {
+		return blob.Page{}, s.readError("list", prefix, err)
+	}
+	page := blob.Page{More: aws.ToBool(out.IsTruncated)}
+	for _, o := range out.Contents {
+		page.Objects = append(page.Objects, blob.Info{
+			Key: aws.ToString(o.Key), ETag: aws.ToString(o.ETag), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified),
+		})
+	}
+	return page, nil
+}
+
+// Delete implements blob.Store.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
+		return s.writeError("delete", key, err, blob.ErrChanged)
+	}
+	return nil
+}
+
+// DeleteMany implements blob.Store.
+func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
+	const most = 1000 // DeleteObjects takes no more
+	for len(keys) > 0 {
+		n := min(most, len(keys))
+		batch := &types.Delete{Quiet: aws.Bool(true)}
+		for _, key := range keys[:n] {
+			batch.Objects = append(batch.Objects, types.ObjectIdentifier{Key: aws.String(key)})
+		}
+		out, err := s.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &s.bucket, Delete: batch})
+		if err != nil {
+			return s.writeError("delete", keys[0]+"…", err, blob.ErrChanged)
+		}
+		if len(out.Errors) > 0 {
+			e := out.Errors[0]
+			return fmt.Errorf("delete %s/%s and %d more: %w: %s: %s", s.bucket, aws.ToString(e.Key), len(out.Errors)-1,
+				blob.ErrUnavailable, aws.ToString(e.Code), aws.ToString(e.Message))
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+func (s *Store) readError(op, key string, err error) error {
+	kind := failure(err)
+	switch status(err) {
+	case http.StatusNotFound:
+		kind = blob.ErrNotFound
+		if code(err) == "NoSuchBucket" { // a wrong setting, not a missing object
+			kind = nil
+		}
+	case http.StatusNotModified:
+		kind = blob.ErrNotModified
+	case http.StatusRequestedRangeNotSatisfiable:
+		kind = blob.ErrRange
+	}
+	return s.wrap(op, key, kind, err)
+}
+
+// writeError says what is known of the write. lost is what a failed condition means.
+func (s *Store) writeError(op, key string, err, lost error) error {
+	kind := failure(err)
+	switch status(err) {
+	case http.StatusPreconditionFailed:
+		kind = lost
+	case http.StatusNotFound: // If-Match on a key without object
+		kind = lost
+		if code(err) == "NoSuchBucket" {
+			kind = nil
+		}
+	case http.StatusConflict:
+		// S3's ConditionalRequestConflict: another write of this key was under way. Which of them won is for reading to tell.
+		kind = blob.ErrUnclear
+	default:
+		if kind != nil {
+			kind = fmt.Errorf("%w: %w", blob.ErrUnclear, kind)
+		}
+	}
+	return s.wrap(op, key, kind, err)
+}
+
+func (s *Store) wrap(op, key string, kind, err error) error {
+	if kind == nil {
+		return fmt.Errorf("%s %s/%s: %w", op, s.bucket, key, err)
+	}
+	return fmt.Errorf("%s %s/%s: %w: %w", op, s.bucket, key, kind, err)
+}
+
+// failure is ErrUnavailable where the store did not give a final answer, and nil where it refused the request.
+func failure(err error) error {
+	switch st := status(err); {
+	case st == 0: // never answered: connection, timeout, cancellation
+		return blob.ErrUnavailable
+	case st >= 500, st == http.StatusTooManyRequests, st == http.StatusRequestTimeout, code(err) == "RequestTimeout":
+		return blob.ErrUnavailable
+	}
+	return nil
+}
+
+func status(err error) int {
+	var re *awshttp.ResponseError
+	if errors.As(err, &re) {
+		return re.HTTPStatusCode()
+	}
+	return 0
+}
+
+func code(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) {
+		return ae.ErrorCode()
+	}
+	return ""
+}
+
+// date is the store's clock, from the Date header; zero when it sent none.
+func date(md middleware.Metadata) time.Time {
+	t, _ := awsmiddleware.GetServerTime(md)
+	return t
+}

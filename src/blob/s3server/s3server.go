@@ -1,0 +1,143 @@
+// Package s3server runs an S3 server in this process (versitygw over a folder), for `petpick serve` and for tests that want
+// the real protocol. Objects are ordinary files. It is never part of a Lambda.
+package s3server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pkg/xattr"
+	"github.com/versity/versitygw/backend/meta"
+	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/embedgw"
+)
+
+// Config says where and for whom the server runs.
+type Config struct {
+	// Dir holds the objects; it is made when missing.
+	Dir string
+	// Addr is host:port on loopback; port 0 takes a free one.
+	Addr string
+	// AccessKey and SecretKey are the root account's.
+	AccessKey, SecretKey string
+}
+
+// Server is a running server.
+type Server struct {
+	// Endpoint is the base URL for S3 clients, which address buckets by path.
+	Endpoint string
+	cancel   context.CancelFunc
+	done     chan struct{}
+	err      error
+}
+
+// Start returns when the server answers. One server at a time can run in a process, and the process's working directory
+// becomes Dir (both are versitygw's), so callers resolve their relative paths first.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("s3 server: %w", err)
+	}
+	data := filepath.Join(dir, "buckets")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("s3 server: %w", err)
+	}
+	store, opts, err := metadata(dir, data)
+	if err != nil {
+		return nil, fmt.Errorf("s3 server: %w", err)
+	}
+	backend, err := posix.New(data, store, opts)
+	if err != nil {
+		return nil, fmt.Errorf("s3 server: %w", err)
+	}
+	addr, err := freeAddr(cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("s3 server: %w", err)
+	}
+	const health = "/petpick-health"
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Server{Endpoint: "http://" + addr, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.err = embedgw.RunVersityGW(run, backend, &embedgw.Config{
+			RootUserAccess: cfg.AccessKey, RootUserSecret: cfg.SecretKey, Region: "us-east-1",
+			Ports: []string{addr}, MaxConnections: 4096, MaxRequests: 2048, MultipartMaxParts: 10000,
+			KeepAlive: true, Quiet: true, HealthPath: health,
+		})
+	}()
+	if err := s.awaitAnswer(ctx, s.Endpoint+health); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// metadata keeps objects' attributes beside their bytes, in extended attributes, or in a folder of their own where the file
+// system has none (some tmpfs and network mounts).
+func metadata(dir, data string) (meta.MetadataStorer, posix.PosixOpts, error) {
+	// CopyObjectThreshold is S3's own 5 GiB; zero would make every CopyObject fail.
+	opts := posix.PosixOpts{CopyObjectThreshold: 5 << 30}
+	if err := xattr.Set(data, "user.petpick.probe", []byte("1")); err == nil {
+		return meta.XattrMeta{}, opts, nil
+	}
+	opts.SideCarDir = filepath.Join(dir, "sidecar")
+	if err := os.MkdirAll(opts.SideCarDir, 0o700); err != nil {
+		return nil, opts, err
+	}
+	store, err := meta.NewSideCar(opts.SideCarDir)
+	return store, opts, err
+}
+
+// freeAddr replaces port 0 with a port that was free a moment ago.
+func freeAddr(addr string) (string, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func (s *Server) awaitAnswer(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-s.done:
+			return fmt.Errorf("s3 server: stopped before it answered: %w", s.err)
+		case <-ctx.Done():
+			return fmt.Errorf("s3 server: no answer: %w", ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Done is closed when the server has stopped, by itself or by Stop.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Stop ends the server and waits for it.
+func (s *Server) Stop() error {
+	s.cancel()
+	<-s.done
+	if s.err != nil && !errors.Is(s.err, context.Canceled) {
+		return fmt.Errorf("s3 server: %w", s.err)
+	}
+	return nil
+}
