@@ -88,6 +88,16 @@ func Open(cfg Config) *Index {
 	return x
 }
 
+// OpenAll opens an index for every label; cfg.Label does not matter.
+func OpenAll(cfg Config) map[pet.Label]*Index {
+	all := map[pet.Label]*Index{}
+	for _, l := range pet.Labels {
+		cfg.Label = l
+		all[l] = Open(cfg)
+	}
+	return all
+}
+
 func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 
 func (x *Index) nonce() uint64 { return rand.Uint64() }

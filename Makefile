@@ -1,0 +1,50 @@
+# petpick: `make` lists what there is.
+SHELL := /bin/bash
+ADDR ?= 127.0.0.1:8080
+DATA ?= .petpick
+FUZZTIME ?= 5s
+BENCHTIME ?= 1s
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test race check lint fuzz bench build clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## the whole service on this machine (ADDR=127.0.0.1:8080 DATA=.petpick)
+	@go build -o build/petpick ./src/cmd/petpick
+	@exec build/petpick serve --addr $(ADDR) --data $(DATA)
+
+test: ## every test; needs Go and nothing else
+	go test ./...
+
+race: ## every test under the race detector; needs a C compiler
+	CGO_ENABLED=1 go test -race ./...
+
+check: ## gofmt, vet, staticcheck, tests under the race detector, short fuzzing, template lint
+	@out=$$(gofmt -l src infra); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	$(MAKE) race fuzz lint
+
+lint: ## the template, by cfn-lint
+	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
+	cfn-lint infra/template.yaml
+
+fuzz: ## each fuzz target for FUZZTIME (5s)
+	@set -e; for f in $$(grep -rlE '^func Fuzz' src --include=*_test.go); do \
+	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z]+).*/\1/p' $$f); do \
+	    echo "$$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
+
+bench: ## the benchmarks, as in bench/
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api
+
+build: ## the command, and the functions as they are deployed (linux/arm64), in build/
+	go build -trimpath -o build/petpick ./src/cmd/petpick
+	@for f in upload random; do \
+	  echo "build/$$f/bootstrap"; \
+	  GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/$$f/bootstrap ./src/cmd/$$f || exit 1; done
+
+clean: ## what build and run made, but not DATA
+	rm -rf build

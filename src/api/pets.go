@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"petpick/src/access"
+	"petpick/src/index"
+	"petpick/src/pet"
+	"petpick/src/photo"
+)
+
+// Pets is what the routes behind API Gateway need.
+type Pets struct {
+	Common
+	Photos *photo.Inspector
+	Access interface {
+		// Allow returns the name of the token's holder, access.ErrUnknown or access.ErrScope.
+		Allow(ctx context.Context, token string, scope access.Scope) (string, error)
+	}
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// NewPets returns the handler of everything but /random and the pictures themselves.
+func NewPets(cfg Pets) http.Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return newServer(cfg.Common, map[string]handler{
+		"POST /upload":           cfg.upload,
+		"GET /pets/{label}/{id}": cfg.show,
+		"GET /stats":             cfg.stats,
+		"GET /healthz":           cfg.healthz,
+		"GET /robots.txt":        robots,
+		"GET /{$}":               page,
+	})
+}
+
+// allow checks the token before anything of the body is looked at.
+func (c *Pets) allow(r *http.Request, scope access.Scope) (string, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", access.ErrUnknown
+	}
+	return c.Access.Allow(r.Context(), strings.TrimSpace(token), scope)
+}
+
+func (c *Pets) show(w http.ResponseWriter, r *http.Request) error {
+	label, err := pet.ParseLabel(r.PathValue("label"))
+	if err != nil {
+		return errNoRoute // a label in a path is an address, not an argument
+	}
+	id, err := pet.ParseID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	p, err := c.Indexes[label].Look(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	rec, err := c.record(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	tag := etag(p)
+	w.Header().Set("ETag", tag)
+	if matches(r.Header.Get("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	return writeJSON(w, http.StatusOK, rec)
+}
+
+// etag tells one state of a record from the next: only its weight can change, and each change has a sequence number.
+func etag(p index.Picture) string { return fmt.Sprintf(`"%d-%d"`, p.Seq, p.Weight) }
+
+func matches(header, tag string) bool {
+	for candidate := range strings.SplitSeq(header, ",") {
+		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
+		if candidate == tag || candidate == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+type labelStats struct {
+	Pictures     int         `json:"pictures"`
+	Weight       totalWeight `json:"weight"`
+	IndexVersion uint64      `json:"index_version"`
+}
+
+type totalWeight uint64
+
+func (t totalWeight) MarshalJSON() ([]byte, error) { return []byte(pet.Thousandths(t)), nil }
+
+func (c *Pets) stats(w http.ResponseWriter, r *http.Request) error {
+	labels := map[pet.Label]labelStats{}
+	for label, idx := range c.Indexes {
+		s, err := idx.Stats(r.Context())
+		if err != nil {
+			return err
+		}
+		labels[label] = labelStats{s.Pictures, totalWeight(s.Total), s.Version}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"labels": labels})
+}
+
+// unhealthy is how long the store may have failed to answer before /healthz says so.
+const unhealthy = 10 * time.Second
+
+func (c *Pets) healthz(w http.ResponseWriter, r *http.Request) error {
+	for label, idx := range c.Indexes {
+		s, err := idx.Stats(r.Context())
+		if err != nil {
+			return err
+		}
+		if age := c.Now().Sub(s.AsOf); age > unhealthy {
+			return unavailable(fmt.Sprintf("the store has not answered for %s: draws of %s go on from what is in memory", age.Round(time.Second), label))
+		}
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func robots(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err := w.Write([]byte("User-agent: *\nDisallow: /random\n"))
+	return err
+}

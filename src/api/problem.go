@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"petpick/src/access"
+	"petpick/src/blob"
+	"petpick/src/index"
+	"petpick/src/pet"
+	"petpick/src/photo"
+)
+
+// Problem is an error as a client meets it: RFC 9457.
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"request_id"`
+
+	// header is sent beside it: Allow, Retry-After, WWW-Authenticate.
+	header map[string]string
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+func refuse(status int, detail string) *Problem { return &Problem{Status: status, Detail: detail} }
+
+func (p *Problem) with(name, value string) *Problem {
+	p.header = map[string]string{name: value}
+	return p
+}
+
+// problemOf is the only table from errors to statuses. Whatever it does not know is a 500 that tells the client nothing.
+func problemOf(err error) *Problem {
+	var p *Problem
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, pet.ErrLabel):
+		return refuse(http.StatusBadRequest, pet.ErrLabel.Error())
+	case errors.Is(err, pet.ErrWeight):
+		return refuse(http.StatusBadRequest, pet.ErrWeight.Error())
+	case errors.Is(err, access.ErrUnknown):
+		return refuse(http.StatusUnauthorized, "this needs a bearer token that is known here").with("WWW-Authenticate", `Bearer realm="petpick"`)
+	case errors.Is(err, access.ErrScope):
+		return refuse(http.StatusForbidden, err.Error())
+	case errors.Is(err, index.ErrEmpty):
+		return refuse(http.StatusNotFound, "there is no picture to draw for this label")
+	case errors.Is(err, index.ErrNoPicture), errors.Is(err, pet.ErrID):
+		return refuse(http.StatusNotFound, "there is no such picture")
+	case errors.Is(err, photo.ErrType):
+		return refuse(http.StatusUnsupportedMediaType, err.Error())
+	case errors.Is(err, photo.ErrUnsound):
+		return refuse(http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, index.ErrFull):
+		return unavailable("the label holds as many pictures as this version of the index can")
+	case errors.Is(err, index.ErrBusy):
+		return unavailable("too many changes at once: this one is not in the index yet; send it again")
+	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrUnclear):
+		return unavailable("the store does not answer at the moment; send the request again")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unavailable("the request took too long; send it again")
+	}
+	return refuse(http.StatusInternalServerError, "internal error")
+}
+
+func unavailable(detail string) *Problem {
+	return refuse(http.StatusServiceUnavailable, detail).with("Retry-After", "2")
+}
+
+// write sends the problem. Errors are never cached, whoever asks.
+func (p *Problem) write(w http.ResponseWriter, requestID string) {
+	out := *p
+	out.Type, out.Title, out.RequestID = "about:blank", http.StatusText(p.Status), requestID
+	body, err := json.Marshal(out)
+	if err != nil { // strings and an int: cannot happen
+		panic(err)
+	}
+	h := w.Header()
+	for name, value := range p.header {
+		h.Set(name, value)
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Del("ETag")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n'))
+}

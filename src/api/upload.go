@@ -1,0 +1,220 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+
+	"petpick/src/access"
+	"petpick/src/index"
+	"petpick/src/pet"
+)
+
+// Bounds of a multipart body, beside its size.
+const (
+	maxParts       = 16
+	maxPartHeaders = 8 << 10 // bytes of header in all parts together
+	maxField       = 256     // bytes of a text field
+)
+
+var errTooLarge = refuse(http.StatusRequestEntityTooLarge,
+	fmt.Sprintf("the picture is larger than %d bytes (4.5 MB), the limit of POST /upload; larger files go by POST /uploads", MaxInlineBytes))
+
+var errMalformed = refuse(http.StatusBadRequest, "the form is malformed, or ends before its closing boundary")
+
+// submission is an upload as it was sent.
+type submission struct {
+	label, weight       string
+	hasLabel, hasWeight bool
+	image               []byte
+	hasImage            bool
+}
+
+type uploaded struct {
+	Record
+	IndexVersion uint64 `json:"index_version"`
+	Created      bool   `json:"created"`
+}
+
+func (c *Pets) upload(w http.ResponseWriter, r *http.Request) error {
+	who, err := c.allow(r, access.Upload)
+	if err != nil {
+		return err
+	}
+	s, err := readSubmission(r)
+	if err != nil {
+		return err
+	}
+	label, err := pet.ParseLabel(s.label)
+	if err != nil {
+		return err
+	}
+	weight := pet.DefaultWeight
+	if s.hasWeight {
+		if weight, err = pet.ParseWeight(s.weight); err != nil {
+			return err
+		}
+	}
+	res, err := c.store(r.Context(), label, weight, s.image)
+	if err != nil {
+		return err
+	}
+	rec, err := c.record(r.Context(), res.Picture)
+	if err != nil {
+		return err
+	}
+	c.Log.InfoContext(r.Context(), "uploaded", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
+		slog.String("label", string(label)), slog.String("id", rec.ID), slog.Bool("created", res.Created), slog.Int64("bytes", res.Bytes))
+	w.Header().Set("Location", "/pets/"+string(label)+"/"+rec.ID)
+	status := http.StatusOK
+	if res.Created {
+		status = http.StatusCreated
+	}
+	return writeJSON(w, status, uploaded{rec, res.Version, res.Created})
+}
+
+// store publishes the very bytes that were inspected.
+func (c *Pets) store(ctx context.Context, label pet.Label, weight pet.Weight, image []byte) (index.Result, error) {
+	info, err := c.Photos.Inspect(ctx, image)
+	if err != nil {
+		return index.Result{}, err
+	}
+	return c.Indexes[label].Add(ctx, index.Photo{
+		ID: pet.NewID(sha256.Sum256(image), info.Type), Body: image, Width: info.Width, Height: info.Height, Weight: weight,
+	})
+}
+
+// readSubmission takes the fields from a form, or the picture from the body and the rest from the query. The query may also
+// complete a form, but nothing may be said twice: which of two labels was meant is not ours to guess.
+func readSubmission(r *http.Request) (*submission, error) {
+	s := &submission{}
+	query := r.URL.Query()
+	for name, set := range map[string]func(string) error{"label": s.setLabel, "weight": s.setWeight} {
+		v, err := one(query, name)
+		if err != nil {
+			return nil, err
+		}
+		if query.Has(name) {
+			if err := set(v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case media == "multipart/form-data":
+		err = s.readForm(r.Body, params["boundary"])
+	case err != nil && hasPrefixFold(r.Header.Get("Content-Type"), "multipart/"):
+		err = refuse(http.StatusBadRequest, "the Content-Type is malformed")
+	case strings.HasPrefix(media, "text/") || media == "application/json" || strings.HasSuffix(media, "xml") || strings.HasSuffix(media, "javascript"):
+		// API Gateway passes such bodies on as text: what was a picture is not one any more.
+		err = refuse(http.StatusUnsupportedMediaType, "a body of type "+media+" is taken for text: send the picture as image/jpeg, image/png, image/webp or in a form")
+	default:
+		s.image, err = readImage(r.Body)
+		s.hasImage = true
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !s.hasImage:
+		return nil, refuse(http.StatusBadRequest, "the form has no field image with the file")
+	case len(s.image) == 0:
+		return nil, refuse(http.StatusBadRequest, "the picture is empty: send its bytes as the field image of a form, or as the body")
+	}
+	return s, nil
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && bytes.EqualFold([]byte(s[:len(prefix)]), []byte(prefix))
+}
+
+func (s *submission) setLabel(v string) error { return setOnce("label", &s.label, &s.hasLabel, v) }
+
+func (s *submission) setWeight(v string) error { return setOnce("weight", &s.weight, &s.hasWeight, v) }
+
+func setOnce(name string, field *string, has *bool, v string) error {
+	if *has {
+		return refuse(http.StatusBadRequest, name+" is given more than once")
+	}
+	*field, *has = v, true
+	return nil
+}
+
+// readForm streams the parts; what it keeps is bounded whatever is sent.
+func (s *submission) readForm(body io.Reader, boundary string) error {
+	if boundary == "" {
+		return refuse(http.StatusBadRequest, "the Content-Type names no multipart boundary")
+	}
+	form := multipart.NewReader(body, boundary)
+	headers := 0
+	for parts := 0; ; parts++ {
+		// NextRawPart: NextPart would undo a Content-Transfer-Encoding, and a picture's bytes are not ours to change.
+		part, err := form.NextRawPart()
+		if err == io.EOF { //nolint:errorlint // a wrapped EOF means that the closing boundary never came
+			return nil
+		}
+		if err != nil {
+			return errMalformed
+		}
+		if parts == maxParts {
+			return refuse(http.StatusBadRequest, fmt.Sprintf("the form has more than %d parts", maxParts))
+		}
+		for name, values := range part.Header {
+			for _, v := range values {
+				headers += len(name) + len(v)
+			}
+		}
+		if headers > maxPartHeaders {
+			return refuse(http.StatusBadRequest, fmt.Sprintf("the headers of the form's parts are larger than %d bytes", maxPartHeaders))
+		}
+		if err := s.readPart(part); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *submission) readPart(part *multipart.Part) error {
+	switch name := part.FormName(); name {
+	case "image", "file":
+		if s.hasImage {
+			return refuse(http.StatusBadRequest, "the form has more than one picture: send one at a time")
+		}
+		var err error
+		s.image, err = readImage(part)
+		s.hasImage = true
+		return err
+	case "label", "weight":
+		v, err := io.ReadAll(io.LimitReader(part, maxField+1))
+		if err != nil {
+			return errMalformed
+		}
+		if len(v) > maxField {
+			return refuse(http.StatusBadRequest, fmt.Sprintf("the field %s is longer than %d bytes", name, maxField))
+		}
+		if name == "label" {
+			return s.setLabel(string(v))
+		}
+		return s.setWeight(string(v))
+	}
+	// Fields that we do not know are skipped; the next call of NextRawPart reads past them.
+	return nil
+}
+
+func readImage(r io.Reader) ([]byte, error) {
+	image, err := io.ReadAll(io.LimitReader(r, MaxInlineBytes+1))
+	if err != nil {
+		return nil, errMalformed
+	}
+	if len(image) > MaxInlineBytes {
+		return nil, errTooLarge
+	}
+	return image, nil
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/gofrs/flock"
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
+
+	"petpick/infra"
+	"petpick/src/access"
+	"petpick/src/api"
+	"petpick/src/blob/s3blob"
+	"petpick/src/config"
+	"petpick/src/edge"
+	"petpick/src/gateway"
+	"petpick/src/index"
+	"petpick/src/photo"
+)
+
+// serveConfig is what `petpick serve` can be told.
+type serveConfig struct {
+	addr, data, publicURL      string
+	photosBucket, indexBucket  string
+	s3Endpoint, s3Addr, region string
+	logLevel                   string
+}
+
+func serveCommand() *cobra.Command {
+	var cfg serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the whole service on this machine",
+		Long: `Runs the service on this machine: an S3 server, the functions, and the edge in front of them, as the
+CloudFormation template in this program describes them. Pictures and index stay in the data folder.
+
+On loopback the bearer token "dev" may do everything.`,
+		Example: `  petpick serve
+  petpick serve --addr 127.0.0.1:9090 --data /var/tmp/pets
+  AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… petpick serve --s3-endpoint http://127.0.0.1:9000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.addr, "addr", "127.0.0.1:8080", "address to listen on, on loopback")
+	f.StringVar(&cfg.data, "data", ".petpick", "folder that keeps everything")
+	f.StringVar(&cfg.publicURL, "public-url", "", "base URL in absolute links (default http://ADDR)")
+	f.StringVar(&cfg.s3Endpoint, "s3-endpoint", "", "use this S3-compatible server instead of the embedded one; credentials as for the aws command")
+	f.StringVar(&cfg.s3Addr, "s3-addr", "127.0.0.1:0", "address of the embedded S3 server, on loopback; port 0 takes a free one")
+	f.StringVar(&cfg.region, "region", "us-east-1", "region of the S3 server")
+	f.StringVar(&cfg.photosBucket, "photos-bucket", "petpick-photos", "bucket of the pictures; made when missing")
+	f.StringVar(&cfg.indexBucket, "index-bucket", "petpick-index", "bucket of the index; made when missing")
+	f.StringVar(&cfg.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// loopback refuses an address that others can reach: everyone knows the token "dev".
+func loopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as 127.0.0.1:8080: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("refusing to listen on %q: the token %q, which everyone knows, has every scope there; use 127.0.0.1, [::1] or localhost",
+		addr, access.DevToken)
+}
+
+func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.logLevel)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	log := slog.New(tint.NewHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(stderr)}))
+	if err := errors.Join(loopback(cfg.addr), loopback(cfg.s3Addr)); err != nil {
+		return err
+	}
+	unlock, err := lockData(&cfg)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Before anything is started: a port in use is the most usual mistake.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if cfg.publicURL == "" {
+		cfg.publicURL = "http://" + listener.Addr().String()
+	}
+	if cfg.publicURL, err = config.CleanURL(cfg.publicURL); err != nil {
+		return fmt.Errorf("--public-url: %w", err)
+	}
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.stop()) }()
+	handler, err := assemble(cfg, store, log)
+	if err != nil {
+		return err
+	}
+	banner(stdout, cfg, store)
+	return listen(ctx, listener, handler, store.done, log)
+}
+
+// lockData makes the data folder this process's own, and its path absolute: the S3 server changes the working directory.
+func lockData(cfg *serveConfig) (unlock func(), err error) {
+	if cfg.data, err = filepath.Abs(cfg.data); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(cfg.data, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", cfg.data, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("data folder %s: another petpick serves from it", cfg.data)
+	}
+	return func() { _ = lock.Unlock() }, nil
+}
+
+// assemble puts the functions behind the edge: each with stores and indexes of its own, as on Lambda.
+func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, error) {
+	common := func(function string) api.Common {
+		return api.Common{
+			Indexes: index.OpenAll(index.Config{
+				Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Log: log,
+			}),
+			PublicURL: func(context.Context) (string, error) { return cfg.publicURL, nil },
+			Trace:     gateway.TraceOf, Log: log.With(slog.String("function", function)), Served: slog.LevelInfo,
+		}
+	}
+	return edge.New(edge.Config{
+		Template: infra.Template,
+		APIs: map[string]gateway.API{"UploadFunction": gateway.ServeAPI(api.NewPets(api.Pets{
+			Common: common("upload"), Photos: photo.NewInspector(), Access: access.Dev(),
+		}))},
+		Functions: map[string]gateway.Function{"RandomFunction": gateway.ServeFunction(api.NewRandom(api.Random{
+			Common: common("random"), Photos: s3blob.New(store.client, cfg.photosBucket),
+		}))},
+		Buckets: map[string]edge.Bucket{"PhotosBucket": {
+			Endpoint: store.endpoint, Name: cfg.photosBucket, Region: cfg.region, Credentials: store.aws.Credentials, Client: store.http,
+		}},
+		Log: log,
+	})
+}
+
+// listen serves until the context ends or the store does, and lets requests under way finish.
+func listen(ctx context.Context, l net.Listener, h http.Handler, storeDone <-chan struct{}, log *slog.Logger) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 20 << 10, // as CloudFront
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(netutil.LimitListener(l, 1024)) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-storeDone:
+		return errors.New("the S3 server stopped by itself")
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		return fmt.Errorf("some requests did not finish: %w", err)
+	}
+	return nil
+}
+
+func banner(w io.Writer, cfg serveConfig, store *store) {
+	fmt.Fprintf(w, `petpick is at %[1]s
+
+  curl -H 'Authorization: Bearer dev' -F label=cat -F image=@cat.jpg %[1]s/upload
+  curl -L -o random.jpg '%[1]s/random?label=cat'
+  curl '%[1]s/random?label=cat&format=json'
+  curl %[1]s/stats
+
+data:  %[2]s
+s3:    AWS_ACCESS_KEY_ID=%[3]s AWS_SECRET_ACCESS_KEY=%[4]s AWS_DEFAULT_REGION=%[5]s \
+         aws --endpoint-url %[6]s s3 ls s3://%[7]s --recursive
+stop:  Ctrl-C
+
+`, cfg.publicURL, cfg.data, store.accessKey, store.shownSecret, cfg.region, store.endpoint, cfg.photosBucket)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// httpClient keeps enough connections for a crowd: opening one for each request would be most of its time.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
+	})
+}
+
+// makeBucket is content with a bucket that is there.
+func makeBucket(ctx context.Context, client *s3.Client, name string) error {
+	_, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(name)})
+	var owned *types.BucketAlreadyOwnedByYou
+	var exists *types.BucketAlreadyExists
+	if err == nil || errors.As(err, &owned) {
+		return nil
+	}
+	if errors.As(err, &exists) {
+		if _, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(name)}); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("bucket %s: %w", name, err)
+}

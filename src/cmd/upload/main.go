@@ -1,0 +1,52 @@
+// Command upload is the Lambda behind API Gateway.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"petpick/src/access"
+	"petpick/src/api"
+	"petpick/src/blob/s3blob"
+	"petpick/src/config"
+	"petpick/src/gateway"
+	"petpick/src/index"
+	"petpick/src/photo"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	handler, err := build(context.Background(), log)
+	if err != nil {
+		log.Error("start", slog.Any("error", err))
+		os.Exit(1)
+	}
+	lambda.Start(handler)
+}
+
+func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
+	cfg, err := config.Load(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	aws, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s3 := s3blob.Client(aws, "")
+	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
+	return gateway.ServeAPI(api.NewPets(api.Pets{
+		Common: api.Common{
+			Indexes:   index.OpenAll(index.Config{Photos: photos, Index: store, Log: log}),
+			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
+			Trace:     gateway.TraceOf, Log: log, Served: slog.LevelInfo,
+		},
+		Photos: photo.NewInspector(),
+		// Nobody, until tokens are kept somewhere: closed is the safe side.
+		Access: access.Tokens{},
+	})), nil
+}

@@ -1,0 +1,80 @@
+// Package config reads what a deployment sets: environment variables, and one SSM parameter that cannot be one of them.
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+)
+
+// Config is a function's environment.
+type Config struct {
+	// PhotosBucket holds the pictures. PETPICK_PHOTOS_BUCKET, required.
+	PhotosBucket string
+	// IndexBucket holds what is derived from them. PETPICK_INDEX_BUCKET, required.
+	IndexBucket string
+	// PublicURLParameter is the SSM parameter with the base URL that users see, such as https://d111.cloudfront.net. The
+	// distribution names the functions, so their environment cannot name the distribution: CloudFormation would refuse the
+	// circle. PETPICK_PUBLIC_URL_PARAMETER, required.
+	PublicURLParameter string
+}
+
+// Load reads the environment by getenv and reports every fault at once.
+func Load(getenv func(string) string) (Config, error) {
+	var faults []error
+	required := func(name string) string {
+		v := getenv(name)
+		if v == "" {
+			faults = append(faults, fmt.Errorf("%s is not set", name))
+		}
+		return v
+	}
+	cfg := Config{
+		PhotosBucket:       required("PETPICK_PHOTOS_BUCKET"),
+		IndexBucket:        required("PETPICK_INDEX_BUCKET"),
+		PublicURLParameter: required("PETPICK_PUBLIC_URL_PARAMETER"),
+	}
+	if cfg.PhotosBucket != "" && cfg.PhotosBucket == cfg.IndexBucket {
+		faults = append(faults, errors.New("PETPICK_PHOTOS_BUCKET and PETPICK_INDEX_BUCKET are the same bucket: the index's bucket may be emptied, the photos' never"))
+	}
+	return cfg, errors.Join(faults...)
+}
+
+// PublicURL reads the base URL from SSM on the first call that succeeds, and keeps it: only answers that need an absolute URL pay
+// for the call, and a redirect, which is relative, never does.
+func PublicURL(cfg aws.Config, parameter string) func(context.Context) (string, error) {
+	var mu sync.Mutex
+	var known string
+	return func(ctx context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known != "" {
+			return known, nil
+		}
+		out, err := ssm.NewFromConfig(cfg).GetParameter(ctx, &ssm.GetParameterInput{Name: &parameter})
+		if err != nil {
+			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
+		}
+		base, err := CleanURL(aws.ToString(out.Parameter.Value))
+		if err != nil {
+			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
+		}
+		known = base
+		return known, nil
+	}
+}
+
+// CleanURL returns a base URL without trailing slash.
+func CleanURL(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q is not a base URL such as https://example.com", s)
+	}
+	return strings.TrimRight(s, "/"), nil
+}

@@ -1,0 +1,62 @@
+package config_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"petpick/src/config"
+)
+
+func TestLoad(t *testing.T) {
+	env := map[string]string{"PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/petpick/dev/url"}
+	cfg, err := config.Load(func(k string) string { return env[k] })
+	if err != nil || cfg != (config.Config{PhotosBucket: "p", IndexBucket: "i", PublicURLParameter: "/petpick/dev/url"}) {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+	_, err = config.Load(func(string) string { return "" })
+	for name := range env {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("nothing set: got %v, want %s named", err, name)
+		}
+	}
+	env["PETPICK_INDEX_BUCKET"] = "p"
+	if _, err = config.Load(func(k string) string { return env[k] }); err == nil {
+		t.Error("one bucket for both was accepted")
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	answers := []struct {
+		status int
+		body   string
+	}{
+		{400, `{"__type":"ParameterNotFound"}`},
+		{200, `{"Parameter":{"Name":"/u","Value":"not a url"}}`},
+		{200, `{"Parameter":{"Name":"/u","Value":"https://d1.cloudfront.net/"}}`},
+	}
+	calls := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := answers[min(calls, len(answers)-1)]
+		calls++
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		w.WriteHeader(a.status)
+		_, _ = w.Write([]byte(a.body))
+	}))
+	defer s.Close()
+	read := config.PublicURL(aws.Config{
+		Region: "us-east-1", BaseEndpoint: aws.String(s.URL), Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+	}, "/u")
+	for i, want := range []string{"", "", "https://d1.cloudfront.net", "https://d1.cloudfront.net"} {
+		if got, err := read(t.Context()); got != want || (err == nil) != (want != "") {
+			t.Errorf("call %d: got %q, %v; want %q", i, got, err, want)
+		}
+	}
+	if calls != 3 {
+		t.Errorf("%d calls, want 3: a success is kept, a failure is not", calls)
+	}
+}

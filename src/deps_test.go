@@ -1,0 +1,100 @@
+package src_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed is the import rule: what each package of ours may import of ours. What is not here may be imported by nobody.
+//
+//	cmd/* ──> api ──> index ──> blob <── s3blob ──> S3 SDK
+//	  │        └────> photo, access, gateway
+//	  ├──> gateway  access  config  s3blob
+//	  └──> edge, s3server (cmd/petpick only)
+var allowed = map[string][]string{
+	"pet":           {},
+	"blob":          {},
+	"blob/blobtest": {"blob"},
+	"blob/s3blob":   {"blob"},
+	"blob/s3server": {},
+	"index":         {"blob", "pet"},
+	"photo":         {"pet"},
+	"access":        {},
+	"config":        {},
+	"gateway":       {},
+	"api":           {"access", "blob", "gateway", "index", "pet", "photo"},
+	"edge":          {"gateway"},
+	"cmd/upload":    {"access", "api", "blob/s3blob", "config", "gateway", "index", "photo"},
+	"cmd/random":    {"api", "blob/s3blob", "config", "gateway", "index"},
+	"cmd/petpick":   {"access", "api", "blob/s3blob", "blob/s3server", "config", "edge", "gateway", "index", "photo", "infra"},
+
+	"index/drawtest":  {},
+	"photo/phototest": {},
+}
+
+// foreign is where modules of others may come in, beside the standard library; a name covers what is below it.
+var foreign = map[string][]string{
+	"blob/s3blob":   {"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"},
+	"blob/s3server": {"github.com/versity/versitygw", "github.com/pkg/xattr"},
+	"photo":         {"golang.org/x/image", "golang.org/x/sync"},
+	"config":        {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ssm"},
+	"gateway":       {"github.com/aws/aws-lambda-go/events"},
+	"edge":          {"go.yaml.in/yaml", "github.com/dop251/goja", "github.com/aws/aws-sdk-go-v2/aws", "golang.org/x/sync"},
+	"cmd/upload":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
+	"cmd/random":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
+	"cmd/petpick": {
+		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/spf13/cobra", "golang.org/x/net",
+	},
+}
+
+// unreachable must not be in a program at all, not even through another module.
+var unreachable = map[string][]string{
+	"cmd/random": {"github.com/versity", "github.com/dop251/goja", "github.com/spf13", "go.yaml.in", "html/template", "text/template"},
+	"cmd/upload": {"github.com/versity", "github.com/dop251/goja", "github.com/spf13", "go.yaml.in", "html/template", "text/template"},
+}
+
+func TestImportRule(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-tags", "lambda.norpc", "-json=ImportPath,Imports,Deps", "petpick/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p struct {
+			ImportPath    string
+			Imports, Deps []string
+		}
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		name, ok := strings.CutPrefix(p.ImportPath, "petpick/src/")
+		if !ok {
+			continue
+		}
+		mayImport, known := allowed[name]
+		if !known {
+			t.Errorf("%s has no line in the import rule", name)
+		}
+		for _, imp := range p.Imports {
+			own, isOwn := strings.CutPrefix(imp, "petpick/")
+			own = strings.TrimPrefix(own, "src/")
+			switch {
+			case isOwn && !slices.Contains(mayImport, own):
+				t.Errorf("%s imports %s", name, own)
+			case !isOwn && strings.Contains(strings.Split(imp, "/")[0], ".") && !covered(imp, foreign[name]):
+				t.Errorf("%s imports %s", name, imp)
+			}
+		}
+		for _, dep := range p.Deps {
+			if covered(dep, unreachable[name]) {
+				t.Errorf("%s reaches %s", name, dep)
+			}
+		}
+	}
+}
+
+func covered(path string, by []string) bool {
+	return slices.ContainsFunc(by, func(b string) bool { return path == b || strings.HasPrefix(path, b+"/") })
+}
