@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -153,12 +154,14 @@ func (s *submission) readForm(body io.Reader, boundary string) error {
 	if boundary == "" {
 		return refuse(http.StatusBadRequest, "the Content-Type names no multipart boundary")
 	}
-	form := multipart.NewReader(body, boundary)
+	// A body that ends between two header lines looks to the reader like one that ends after its closing boundary. With a line's
+	// end and an error behind the body, io.EOF only ever means the closing boundary.
+	form := multipart.NewReader(io.MultiReader(body, strings.NewReader("\r\n"), unended{}), boundary)
 	headers := 0
 	for parts := 0; ; parts++ {
 		// NextRawPart: NextPart would undo a Content-Transfer-Encoding, and a picture's bytes are not ours to change.
 		part, err := form.NextRawPart()
-		if err == io.EOF { //nolint:errorlint // a wrapped EOF means that the closing boundary never came
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -218,3 +221,8 @@ func readImage(r io.Reader) ([]byte, error) {
 	}
 	return image, nil
 }
+
+// unended is the end of a body that should not have ended yet.
+type unended struct{}
+
+func (unended) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -190,7 +190,9 @@ func guard[T any](decode func() (T, error)) (v T, err error) {
 }
 
 func undecodable(t pet.Type, err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	// image/jpeg's own word for an end in the middle of the coded data.
+	const shortJPEG = jpeg.FormatError("short Huffman data")
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, shortJPEG) {
 		return unsound("the %s is truncated: its data ends early", names[t])
 	}
 	return unsound("the %s is corrupt or of a variant that cannot be checked: %v", names[t], err)
