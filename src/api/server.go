@@ -94,7 +94,7 @@ func (s *server) dispatch(a *answer, r *http.Request, trace gateway.Trace) strin
 		return pattern
 	}
 	a.err = errNoRoute
-	if allow := s.allowed(r); allow != "" {
+	if allow := s.allowed(r); pattern == "" && allow != "" {
 		a.err = refuse(http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: "+allow).with("Allow", allow)
 	}
 	return ""

@@ -2,9 +2,11 @@ package index
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
+	"petpick/src/blob"
 	"petpick/src/pet"
 )
 
@@ -171,4 +173,49 @@ func FuzzDecodeVerdict(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkDraw is a draw from memory, refresh check included.
+func BenchmarkDraw(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
+			rnd := rand.New(rand.NewPCG(1, 2))
+			entries, total := entriesOf(n, func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
+			r := &root{version: 1, total: total, entries: entries}
+			store := blob.NewMemory(nil)
+			if _, err := store.Create(b.Context(), "index/cat/root", r.encode(1), blob.Attr{}); err != nil {
+				b.Fatal(err)
+			}
+			x := Open(Config{Label: "cat", Index: store})
+			src := rand.NewPCG(3, 4)
+			if _, err := x.Draw(b.Context(), src); err != nil { // loads it
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := x.Draw(b.Context(), src); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLoad is what a refresh costs when the root has changed: decoding it and building the alias table.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{1_000, 1_000_000} {
+		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
+			entries, total := entriesOf(n, func(i int) pet.Weight { return pet.Weight(1 + i%1000) })
+			body := (&root{total: total, entries: entries}).encode(1)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				r, err := decodeRoot(body)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.ready()
+			}
+		})
+	}
 }
