@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race check lint fuzz bench build clean
+.PHONY: help run test race check check-go lint fuzz bench build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +22,13 @@ test: ## every test; needs Go and nothing else
 race: ## every test under the race detector; needs a C compiler
 	CGO_ENABLED=1 go test -race ./...
 
-check: ## gofmt, vet, staticcheck, tests under the race detector, short fuzzing, template lint
+check: check-go lint ## gofmt, vet, staticcheck, tests under the race detector, short fuzzing, template lint
+
+check-go:
 	@out=$$(gofmt -l src infra); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
-	$(MAKE) race fuzz lint
+	$(MAKE) race fuzz
 
 lint: ## the template, by cfn-lint
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
