@@ -120,8 +120,11 @@ func (c *Pets) healthz(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if age := c.Now().Sub(s.AsOf); age > unhealthy {
-			return unavailable(fmt.Sprintf("the store has not answered for %s: draws of %s go on from what is in memory", age.Round(time.Second), label))
+		if s.FailingSince.IsZero() {
+			continue
+		}
+		if failing := c.Now().Sub(s.FailingSince); failing > unhealthy {
+			return unavailable(fmt.Sprintf("the store has not answered for %s: draws of %s go on from what is in memory", failing.Round(time.Second), label))
 		}
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

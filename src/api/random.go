@@ -47,19 +47,15 @@ func preflight(w http.ResponseWriter, _ *http.Request) error {
 const attempts = 3
 
 func (c *Random) draw(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
-	name, err := one(query, "label")
+	query, err := parameters(r.URL.RawQuery, "label", "format")
 	if err != nil {
 		return err
 	}
-	label, err := pet.ParseLabel(name)
+	label, err := pet.ParseLabel(query["label"])
 	if err != nil {
 		return err
 	}
-	format, err := one(query, "format")
-	if err != nil {
-		return err
-	}
+	format, formatted := query["format"]
 	answer := c.redirect
 	switch {
 	case format == "json":
@@ -68,7 +64,7 @@ func (c *Random) draw(w http.ResponseWriter, r *http.Request) error {
 		answer = c.text
 	case format == "image":
 		answer = c.image
-	case query.Has("format"):
+	case formatted:
 		return refuse(http.StatusBadRequest, "format must be json, text or image, or left out for a redirect")
 	}
 	idx := c.Indexes[label]

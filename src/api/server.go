@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,10 +129,14 @@ func (s *server) log(r *http.Request, a *answer, pattern string, trace gateway.T
 	case a.status >= 500:
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", a.err))
-	case errors.As(a.err, &p):
-		attrs = append(attrs, slog.String("detail", p.Detail))
-	case a.err != nil:
-		attrs = append(attrs, slog.Any("error", a.err))
+	case a.status >= 400:
+		// A client that asks about a request_id finds it in the log.
+		level = max(level, slog.LevelInfo)
+		if errors.As(a.err, &p) {
+			attrs = append(attrs, slog.String("detail", p.Detail))
+		} else {
+			attrs = append(attrs, slog.Any("error", a.err))
+		}
 	}
 	if s.Log.Enabled(r.Context(), level) {
 		s.Log.LogAttrs(r.Context(), level, "request", attrs...)
@@ -171,16 +177,24 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return err
 }
 
-// one returns a query parameter that may be given once at most.
-func one(query map[string][]string, name string) (string, error) {
-	switch values := query[name]; len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		return values[0], nil
-	default:
-		return "", refuse(http.StatusBadRequest, name+" is given more than once")
+// parameters reads the named parameters of a query; each may be given once. Others are ignored, whatever they look like: pages add
+// their own. One of ours that cannot be read is an error, for to ignore it would do something else than was asked.
+func parameters(raw string, names ...string) (map[string]string, error) {
+	found := map[string]string{}
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil || !slices.Contains(names, name) {
+			continue
+		}
+		if _, twice := found[name]; twice {
+			return nil, refuse(http.StatusBadRequest, name+" is given more than once")
+		}
+		if found[name], err = url.QueryUnescape(value); err != nil {
+			return nil, refuse(http.StatusBadRequest, name+" is not well encoded in the query")
+		}
 	}
+	return found, nil
 }
 
 // Record is a picture as the API describes it.
@@ -197,9 +211,9 @@ type Record struct {
 }
 
 func (c *Common) record(ctx context.Context, p index.Picture) (Record, error) {
-	url, err := c.url(ctx, p.Label, p.ID)
+	address, err := c.url(ctx, p.Label, p.ID)
 	return Record{
-		ID: p.ID.String(), Label: p.Label, URL: url, Type: p.ID.Type().MediaType(), Bytes: p.Bytes, Width: p.Width, Height: p.Height,
+		ID: p.ID.String(), Label: p.Label, URL: address, Type: p.ID.Type().MediaType(), Bytes: p.Bytes, Width: p.Width, Height: p.Height,
 		Weight: p.Weight, UploadedAt: p.UploadedAt.UTC(),
 	}, err
 }

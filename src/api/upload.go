@@ -96,24 +96,18 @@ func (c *Pets) store(ctx context.Context, label pet.Label, weight pet.Weight, im
 // complete a form, but nothing may be said twice: which of two labels was meant is not ours to guess.
 func readSubmission(r *http.Request) (*submission, error) {
 	s := &submission{}
-	query := r.URL.Query()
-	for name, set := range map[string]func(string) error{"label": s.setLabel, "weight": s.setWeight} {
-		v, err := one(query, name)
-		if err != nil {
-			return nil, err
-		}
-		if query.Has(name) {
-			if err := set(v); err != nil {
-				return nil, err
-			}
-		}
+	query, err := parameters(r.URL.RawQuery, "label", "weight")
+	if err != nil {
+		return nil, err
 	}
+	s.label, s.hasLabel = query["label"]
+	s.weight, s.hasWeight = query["weight"]
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case media == "multipart/form-data":
 		err = s.readForm(r.Body, params["boundary"])
-	case err != nil && hasPrefixFold(r.Header.Get("Content-Type"), "multipart/"):
-		err = refuse(http.StatusBadRequest, "the Content-Type is malformed")
+	case strings.HasPrefix(media, "multipart/") || err != nil && hasPrefixFold(r.Header.Get("Content-Type"), "multipart/"):
+		err = refuse(http.StatusBadRequest, "the Content-Type is malformed, or another form than multipart/form-data")
 	case strings.HasPrefix(media, "text/") || media == "application/json" || strings.HasSuffix(media, "xml") || strings.HasSuffix(media, "javascript"):
 		// API Gateway passes such bodies on as text: what was a picture is not one any more.
 		err = refuse(http.StatusUnsupportedMediaType, "a body of type "+media+" is taken for text: send the picture as image/jpeg, image/png, image/webp or in a form")
@@ -206,6 +200,9 @@ func (s *submission) readPart(part *multipart.Part) error {
 			return s.setLabel(string(v))
 		}
 		return s.setWeight(string(v))
+	}
+	if part.FormName() == "" {
+		return refuse(http.StatusBadRequest, "a part of the form has no name, or a Content-Disposition that is malformed")
 	}
 	// Fields that we do not know are skipped; the next call of NextRawPart reads past them.
 	return nil

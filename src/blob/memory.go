@@ -51,8 +51,8 @@ func (m *Memory) Swap(ctx context.Context, key, etag string, body []byte, attr A
 }
 
 func (m *Memory) put(ctx context.Context, key string, body []byte, attr Attr, allow func(Object, bool) error) (Info, error) {
-	if err := ctx.Err(); err != nil {
-		return Info{}, fmt.Errorf("put %s: %w", key, err)
+	if err := ctx.Err(); err != nil { // over a network nobody would know whether it was sent
+		return Info{}, fmt.Errorf("put %s: %w: %w: %w", key, ErrUnclear, ErrUnavailable, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +94,7 @@ func (m *Memory) GetRange(ctx context.Context, key string, offset, n int64) (Obj
 	if offset < 0 || n <= 0 || offset >= o.Size {
 		return Object{}, fmt.Errorf("get %s from byte %d: %w", key, offset, ErrRange)
 	}
-	o.Body = bytes.Clone(o.Body[offset:min(o.Size, offset+n)])
+	o.Body = bytes.Clone(o.Body[offset : offset+min(n, o.Size-offset)])
 	return o, nil
 }
 
@@ -106,7 +106,7 @@ func (m *Memory) Head(ctx context.Context, key string) (Info, error) {
 
 func (m *Memory) read(ctx context.Context, key string) (Object, error) {
 	if err := ctx.Err(); err != nil {
-		return Object{}, fmt.Errorf("get %s: %w", key, err)
+		return Object{}, fmt.Errorf("get %s: %w: %w", key, ErrUnavailable, err)
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -126,7 +126,7 @@ func (m *Memory) List(ctx context.Context, prefix, after string, limit int) (Pag
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	limit = min(limit, 1000)
+	limit = max(1, min(limit, 1000))
 	var page Page
 	from := sort.Search(len(m.keys), func(i int) bool { return m.keys[i] >= prefix && m.keys[i] > after })
 	for _, key := range m.keys[from:] {

@@ -137,7 +137,7 @@ func New(cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	b := &builder{template: t, cfg: cfg, origins: map[string]origin{}, custom: map[string]http.Header{}}
-	e := &Edge{cache: newCache(), now: cfg.Now, log: cfg.Log, errorTTL: map[int]time.Duration{}}
+	e := &Edge{cache: newCache(), buffers: semaphore.NewWeighted(bufferMemory), now: cfg.Now, log: cfg.Log, errorTTL: map[int]time.Duration{}}
 	if e.now == nil {
 		e.now = time.Now
 	}

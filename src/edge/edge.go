@@ -21,6 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"petpick/src/gateway"
 )
 
@@ -44,6 +46,7 @@ type Edge struct {
 	behaviors []behavior // the default one last
 	errorTTL  map[int]time.Duration
 	cache     *cache
+	buffers   *semaphore.Weighted
 	now       func() time.Time
 	log       *slog.Logger
 }
@@ -67,33 +70,39 @@ type origin interface {
 // Limits of CloudFront and of what is behind it.
 const (
 	maxURLBytes = 8192
-	// drainBytes of an unread body are read and dropped, so that a client that is still sending gets to read the answer.
-	drainBytes = 32 << 20
+	// drainTime is how long an unread body is read and dropped: a client that sends all before it reads gets the answer, not a
+	// broken connection.
+	drainTime = 20 * time.Second
 )
 
 // ServeHTTP answers a viewer.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer drain(r)
+	defer drain(w, r)
 	id := requestID()
 	w.Header().Set("X-Amz-Cf-Id", id)
 	if len(r.RequestURI) > maxURLBytes {
-		sorry(w, http.StatusRequestURITooLong, "the URL is longer than 8,192 bytes")
+		e.sorry(w, r, id, http.StatusRequestURITooLong, "the URL is longer than 8,192 bytes")
 		return
 	}
 	normalize(r.URL)
 	b := e.match(r.URL.EscapedPath())
 	if !slices.Contains(b.methods, r.Method) {
-		sorry(w, http.StatusForbidden, "this distribution does not allow the method here")
+		e.sorry(w, r, id, http.StatusForbidden, "this distribution does not allow the method here")
+		return
+	}
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength != 0 {
+		e.sorry(w, r, id, http.StatusForbidden, "a GET carries no body")
 		return
 	}
 	if b.viewer != nil {
 		answer, err := b.viewer.run(r, id)
 		if err != nil {
 			e.log.ErrorContext(r.Context(), "viewer function failed", slog.Any("error", err))
-			sorry(w, http.StatusServiceUnavailable, "a function at the edge failed")
+			e.sorry(w, r, id, http.StatusServiceUnavailable, "a function at the edge failed")
 			return
 		}
 		if answer != nil {
+			e.logOwn(r, id, answer.Status, "viewer function")
 			b.send(w, r, *answer, "LambdaGeneratedResponse from cloudfront")
 			return
 		}
@@ -110,23 +119,33 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, b *behavior, id str
 			return
 		}
 	}
-	req, err := b.request(r, id)
-	var tooLarge *http.MaxBytesError
+	req, release, err := e.request(b, r, id)
+	defer release()
 	switch {
-	case errors.As(err, &tooLarge):
-		b.send(w, r, apiMessage(http.StatusRequestEntityTooLarge, "Request Entity Too Large"), "Error from cloudfront")
+	case errors.Is(err, errTooLarge):
+		answer := apiMessage(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+		if api, ok := b.origin.(*apiOrigin); ok {
+			answer = api.tooLarge(r)
+		}
+		b.send(w, r, answer, "Error from cloudfront")
+		return
+	case errors.Is(err, errNoRoom):
+		b.send(w, r, apiMessage(http.StatusServiceUnavailable, "Service Unavailable"), "Error from cloudfront")
 		return
 	case err != nil: // the client went away, or sent what HTTP does not allow
-		sorry(w, http.StatusBadRequest, "the body could not be read")
+		e.sorry(w, r, id, http.StatusBadRequest, "the body could not be read")
 		return
+	}
+	if cacheable && b.cache.maxTTL > 0 {
+		req.Method = http.MethodGet // the whole object, which then answers HEAD, ranges and conditions
 	}
 	answer, err := b.origin.fetch(r.Context(), req)
 	if err != nil {
 		e.log.ErrorContext(r.Context(), "origin failed", slog.String("request_id", id), slog.Any("error", err))
-		sorry(w, http.StatusBadGateway, "the origin does not answer")
+		e.sorry(w, r, id, http.StatusBadGateway, "the origin does not answer")
 		return
 	}
-	if cacheable && (r.Method == http.MethodGet || answer.Status >= 400) {
+	if cacheable && (req.Method == http.MethodGet || answer.Status >= 400) {
 		if ttl := e.ttl(b, answer); ttl > 0 {
 			e.cache.put(key, answer, e.now(), ttl)
 		}
@@ -138,13 +157,13 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, b *behavior, id str
 	b.send(w, r, answer, status)
 }
 
-// request is what the origin gets of the viewer's request.
-func (b *behavior) request(r *http.Request, id string) (gateway.Request, error) {
+// request is what the origin gets of the viewer's request. release gives back the memory of its body.
+func (e *Edge) request(b *behavior, r *http.Request, id string) (req gateway.Request, release func(), err error) {
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		ip = r.RemoteAddr
 	}
-	req := gateway.Request{
+	req = gateway.Request{
 		Method: r.Method, IP: ip, Path: r.URL.Path, RawPath: r.URL.EscapedPath(),
 		Query: b.forward.query(r.URL.RawQuery), Header: b.forward.header(r.Header),
 		Trace: gateway.Trace{RequestID: id},
@@ -155,8 +174,37 @@ func (b *behavior) request(r *http.Request, id string) (gateway.Request, error) 
 	for name, values := range b.custom {
 		req.Header[name] = values
 	}
-	req.Body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, maxAPIBody))
-	return req, err
+	req.Body, release, err = e.receive(r.Body)
+	return req, release, err
+}
+
+var (
+	errTooLarge = errors.New("body over the API's limit")
+	errNoRoom   = errors.New("too many bodies at once")
+)
+
+// receive reads a body. What it takes of the memory for bodies grows with what has arrived, so that slow clients hold little.
+func (e *Edge) receive(body io.Reader) (data []byte, release func(), err error) {
+	var held int64
+	release = func() { e.buffers.Release(held) }
+	var buf bytes.Buffer
+	for step := int64(freeBuffer); ; step = 1 << 20 {
+		n, err := io.CopyN(&buf, body, step)
+		switch {
+		case buf.Len() > maxAPIBody:
+			return nil, release, errTooLarge
+		case errors.Is(err, io.EOF):
+			return buf.Bytes(), release, nil
+		case err != nil:
+			return nil, release, err
+		}
+		// A buffer doubles as it grows.
+		if take := 2 * n; !e.buffers.TryAcquire(take) {
+			return nil, release, errNoRoom
+		} else {
+			held += take
+		}
+	}
 }
 
 // send writes an answer to the viewer, with the headers that the behaviour adds and removes.
@@ -174,6 +222,9 @@ func (b *behavior) send(w http.ResponseWriter, r *http.Request, a gateway.Answer
 		// A whole object answers ranges, conditions and HEAD by itself, from the cache or not.
 		modified, _ := http.ParseTime(h.Get("Last-Modified"))
 		h.Del("Content-Length")
+		if strings.Contains(r.Header.Get("Range"), ",") {
+			r.Header.Del("Range") // S3 answers several ranges with the whole
+		}
 		http.ServeContent(w, r, "", modified, bytes.NewReader(a.Body))
 		return
 	}
@@ -260,7 +311,8 @@ func (e *Edge) ttl(b *behavior, a gateway.Answer) time.Duration {
 }
 
 // sorry is CloudFront's own error page, in our words.
-func sorry(w http.ResponseWriter, status int, why string) {
+func (e *Edge) sorry(w http.ResponseWriter, r *http.Request, id string, status int, why string) {
+	e.logOwn(r, id, status, why)
 	h := w.Header()
 	h.Set("Content-Type", "text/html")
 	h.Set("X-Cache", "Error from cloudfront")
@@ -270,10 +322,21 @@ func sorry(w http.ResponseWriter, status int, why string) {
 		status, status, http.StatusText(status), why)
 }
 
-func drain(r *http.Request) {
-	if r.Header.Get("Expect") == "" { // a client that asked first sends nothing after this answer
-		_, _ = io.CopyN(io.Discard, r.Body, drainBytes)
+// logOwn logs an answer that no function was asked for: a function logs its own.
+func (e *Edge) logOwn(r *http.Request, id string, status int, why string) {
+	e.log.InfoContext(r.Context(), "answered by the edge", slog.String("request_id", id), slog.String("method", r.Method),
+		slog.String("path", r.URL.Path), slog.Int("status", status), slog.String("why", why))
+}
+
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.Body == http.NoBody || r.Header.Get("Expect") != "" { // a client that asked first sends nothing after this answer
+		return
 	}
+	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
 }
 
 func requestID() string {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,18 +35,35 @@ func apiMessage(status int, text string) gateway.Answer {
 }
 
 // invoke runs a function within its time. An error of the function is AWS's 500, a missed deadline its 503: no detail of either
-// leaves the house.
+// leaves the house. A function that does not heed its deadline goes on behind the answer; AWS would freeze it.
 func invoke(ctx context.Context, timeout time.Duration, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	a, err := call(ctx)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return apiMessage(http.StatusServiceUnavailable, "Service Unavailable"), nil
-	case err != nil:
-		return apiMessage(http.StatusInternalServerError, "Internal Server Error"), nil
+	type result struct {
+		answer gateway.Answer
+		err    error
 	}
-	return a, nil
+	done := make(chan result, 1)
+	go func() {
+		defer cancel()
+		a, err := call(ctx)
+		done <- result{a, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return apiMessage(http.StatusInternalServerError, "Internal Server Error"), nil
+		}
+		return r.answer, nil
+	case <-ctx.Done():
+	}
+	select { // it may have ended at the very moment
+	case r := <-done:
+		if r.err == nil {
+			return r.answer, nil
+		}
+	default:
+	}
+	return apiMessage(http.StatusServiceUnavailable, "Service Unavailable"), nil
 }
 
 // functionOrigin is a Lambda function URL.
@@ -86,6 +102,10 @@ const (
 	functionMemory = 256 << 20
 	// A body exists as bytes, in base64, decoded, and as the picture to be stored.
 	copiesOfABody = 5
+	// bufferMemory bounds the bodies that are being received: a crowd that sends slowly must not fill the machine. Bodies up to
+	// freeBuffer are not counted.
+	bufferMemory = 512 << 20
+	freeBuffer   = 64 << 10
 )
 
 type route struct {
@@ -93,6 +113,15 @@ type route struct {
 	segments    []string
 	function    gateway.API
 	timeout     time.Duration
+}
+
+// tooLarge is the answer to a body that the API does not take, with its CORS headers like every other.
+func (o *apiOrigin) tooLarge(r *http.Request) gateway.Answer {
+	a := apiMessage(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+	if o.cors != nil {
+		o.cors.answer(a.Header, r.Header.Get("Origin"))
+	}
+	return a
 }
 
 func (o *apiOrigin) fetch(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
@@ -271,12 +300,29 @@ func (o bucketOrigin) fetch(ctx context.Context, r gateway.Request) (gateway.Ans
 		return gateway.Answer{}, fmt.Errorf("s3 origin: %w", err)
 	}
 	a := gateway.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}
-	if resp.StatusCode == http.StatusNotFound { // the policy grants no ListBucket: S3 does not say whether a key exists
-		a = denied()
+	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusForbidden {
+		a = denied() // the policy grants no ListBucket: S3 does not say whether a key exists
+	}
+	for name, values := range a.Header {
+		a.Header[name] = values[:1] // one local server sends some of S3's headers twice
 	}
 	a.Header.Del("Date")
+	a.Header.Del("Server")
 	o.answerCORS(a.Header, r)
 	return a, nil
+}
+
+// escapeKey encodes a path as S3 does: all but letters, digits, -._~ and the slash.
+func escapeKey(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		if c == '/' || c == '-' || c == '.' || c == '_' || c == '~' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 func (o bucketOrigin) signed(ctx context.Context, method, key string) (*http.Request, error) {
@@ -285,7 +331,8 @@ func (o bucketOrigin) signed(ctx context.Context, method, key string) (*http.Req
 		return nil, err
 	}
 	u = u.JoinPath(o.bucket.Name)
-	u.Path, u.RawPath = u.Path+"/"+key, ""
+	u.Path += "/" + key
+	u.RawPath = escapeKey(u.Path) // what is sent must be what is signed
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, err

@@ -64,10 +64,11 @@ type Index struct {
 
 	view atomic.Pointer[view]
 
-	mu     sync.Mutex // guards flight and retryAt
+	mu     sync.Mutex // guards the three below
 	flight *flight
 	// retryAt keeps draws from asking a failing store more than once a second.
 	retryAt time.Time
+	failing time.Time // since when; zero while the store answers
 
 	queueMu sync.Mutex
 	queue   []*change
@@ -143,17 +144,23 @@ type Stats struct {
 	Total uint64
 	// Version grows with every change of the index.
 	Version uint64
-	// AsOf is when this was last known to be current.
-	AsOf time.Time
+	// FailingSince is when the store first failed to answer a refresh, if it has not answered one since; else zero.
+	FailingSince time.Time
 }
 
-// Stats reports on the label, at most about a second behind while the store answers.
+// Stats reports on the label, at most about a second behind while the store answers. Unlike a draw it waits for a slow store rather
+// than telling what was true before an idle time.
 func (x *Index) Stats(ctx context.Context) (Stats, error) {
 	v, err := x.fresh(ctx)
 	if err != nil {
 		return Stats{}, err
 	}
-	return Stats{Pictures: len(v.entries), Total: v.total, Version: v.version, AsOf: v.sent}, nil
+	if x.failingSince().IsZero() && !x.isFresh(v, x.now()) {
+		if newer, err := x.newerThan(ctx, x.now()); err == nil {
+			v = newer
+		}
+	}
+	return Stats{Pictures: len(v.entries), Total: v.total, Version: v.version, FailingSince: x.failingSince()}, nil
 }
 
 // Refresh returns after a reading of the root that began after the call: what the caller saw may be out of date (a picture that

@@ -106,15 +106,25 @@ func (x *Index) startLocked(now time.Time) *flight {
 		x.mu.Lock()
 		if x.flight == f {
 			x.flight = nil
-			x.retryAt = time.Time{}
-			if f.err != nil {
+			if f.err == nil {
+				x.retryAt, x.failing = time.Time{}, time.Time{}
+			} else {
 				x.retryAt = x.now().Add(maxAge)
+				if x.failing.IsZero() {
+					x.failing = f.started
+				}
 			}
 		}
 		x.mu.Unlock()
 		close(f.done)
 	}()
 	return f
+}
+
+func (x *Index) failingSince() time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.failing
 }
 
 // read gets the root if it changed, and publishes it.

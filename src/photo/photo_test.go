@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"petpick/src/pet"
 	"petpick/src/photo"
@@ -109,6 +110,32 @@ func TestHugeClaimsAllocateNothing(t *testing.T) {
 		if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20 || !errors.Is(err, photo.ErrUnsound) {
 			t.Errorf("%s: %d bytes allocated; %v", name, got, err)
 		}
+	}
+}
+
+// A small file can have thousands of scans, each of which walks all pixels.
+func TestScanBomb(t *testing.T) {
+	data := phototest.File("progressive.jpg")
+	scan := bytes.LastIndex(data, []byte{0xFF, 0xDA})
+	one := data[scan : len(data)-2]
+	bomb := bytes.Clone(data[:scan])
+	for range 5000 {
+		bomb = append(bomb, one...)
+	}
+	bomb = append(bomb, 0xFF, 0xD9)
+	if _, err := photo.NewInspector().Inspect(t.Context(), bomb); !errors.Is(err, photo.ErrUnsound) || !strings.Contains(err.Error(), "scans") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A decoder does not go on when nobody waits for it any more.
+func TestDecodingEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	big := phototest.JPEG(1, 2000, 2000)
+	<-ctx.Done()
+	if _, err := photo.NewInspector().Inspect(ctx, big); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
 	}
 }
 

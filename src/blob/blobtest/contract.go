@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"testing"
@@ -143,7 +144,7 @@ func ranges(t *testing.T, s blob.Store) {
 	for _, c := range []struct {
 		offset, n int64
 		want      string
-	}{{0, 1, "0"}, {0, 10, "0123456789"}, {0, 99, "0123456789"}, {3, 4, "3456"}, {9, 5, "9"}} {
+	}{{0, 1, "0"}, {0, 10, "0123456789"}, {0, 99, "0123456789"}, {3, 4, "3456"}, {9, 5, "9"}, {5, math.MaxInt64, "56789"}} {
 		got := must[blob.Object](t)(s.GetRange(ctx, "k", c.offset, c.n))
 		if string(got.Body) != c.want || got.Size != 10 {
 			t.Errorf("range %d+%d: got %q of %d, want %q of 10", c.offset, c.n, got.Body, got.Size, c.want)
@@ -292,8 +293,10 @@ func cancelled(t *testing.T, s blob.Store) {
 	cancel()
 	_, err := s.Get(ctx, "k", "")
 	wantErr(t, err, context.Canceled)
+	wantErr(t, err, blob.ErrUnavailable)
 	_, err = s.Create(ctx, "k", []byte("x"), blob.Attr{})
 	wantErr(t, err, context.Canceled)
+	wantErr(t, err, blob.ErrUnclear)
 }
 
 func aliasing(t *testing.T, s blob.Store) {

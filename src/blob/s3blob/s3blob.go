@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,16 +55,17 @@ func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
 // Create implements blob.Store.
 func (s *Store) Create(ctx context.Context, key string, body []byte, attr blob.Attr) (blob.Info, error) {
 	in := &s3.PutObjectInput{IfNoneMatch: aws.String("*")}
-	return s.put(ctx, "create", in, key, body, attr, blob.ErrExists)
+	return s.put(ctx, "create", in, key, body, attr, map[int]error{http.StatusPreconditionFailed: blob.ErrExists})
 }
 
 // Swap implements blob.Store.
 func (s *Store) Swap(ctx context.Context, key, etag string, body []byte, attr blob.Attr) (blob.Info, error) {
 	in := &s3.PutObjectInput{IfMatch: aws.String(etag)}
-	return s.put(ctx, "swap", in, key, body, attr, blob.ErrChanged)
+	// 404: If-Match on a key without object.
+	return s.put(ctx, "swap", in, key, body, attr, map[int]error{http.StatusPreconditionFailed: blob.ErrChanged, http.StatusNotFound: blob.ErrChanged})
 }
 
-func (s *Store) put(ctx context.Context, op string, in *s3.PutObjectInput, key string, body []byte, attr blob.Attr, lost error) (blob.Info, error) {
+func (s *Store) put(ctx context.Context, op string, in *s3.PutObjectInput, key string, body []byte, attr blob.Attr, lost map[int]error) (blob.Info, error) {
 	in.Bucket, in.Key, in.Body, in.Metadata = &s.bucket, &key, bytes.NewReader(body), attr.Meta
 	in.ContentLength = aws.Int64(int64(len(body)))
 	if attr.ContentType != "" {
@@ -100,7 +102,7 @@ func (s *Store) GetRange(ctx context.Context, key string, offset, n int64) (blob
 	}
 	return s.get(ctx, &s3.GetObjectInput{
 		Bucket: &s.bucket, Key: &key,
-		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+n-1)),
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+min(n-1, math.MaxInt64-offset))),
 	})
 }
 
@@ -110,9 +112,8 @@ func (s *Store) get(ctx context.Context, in *s3.GetObjectInput) (blob.Object, er
 		return blob.Object{}, s.readError("get", *in.Key, err)
 	}
 	defer out.Body.Close()
-	// One allocation of the announced length: io.ReadAll would grow through twice that.
-	body := make([]byte, aws.ToInt64(out.ContentLength))
-	if _, err := io.ReadFull(out.Body, body); err != nil {
+	body, err := readBody(out.Body, out.ContentLength)
+	if err != nil {
 		return blob.Object{}, fmt.Errorf("get %s/%s: body: %w: %w", s.bucket, *in.Key, blob.ErrUnavailable, err)
 	}
 	size := int64(len(body))
@@ -125,6 +126,27 @@ func (s *Store) get(ctx context.Context, in *s3.GetObjectInput) (blob.Object, er
 		Key: *in.Key, ETag: aws.ToString(out.ETag), Size: size, Modified: aws.ToTime(out.LastModified), Date: date(out.ResultMetadata),
 		Attr: blob.Attr{ContentType: aws.ToString(out.ContentType), CacheControl: aws.ToString(out.CacheControl), Meta: out.Metadata},
 	}}, nil
+}
+
+// maxObject is more than any object of ours: a segment of the index has 50 MB, a picture as much. It bounds what a broken server can
+// make us allocate.
+const maxObject = 256 << 20
+
+// readBody reads a body into one allocation of the announced length: io.ReadAll would grow through twice that.
+func readBody(r io.Reader, length *int64) ([]byte, error) {
+	switch n := aws.ToInt64(length); {
+	case n > maxObject:
+		return nil, fmt.Errorf("%d bytes are more than any object of ours", n)
+	case length != nil && n >= 0:
+		body := make([]byte, n)
+		_, err := io.ReadFull(r, body)
+		return body, err
+	}
+	body, err := io.ReadAll(io.LimitReader(r, maxObject+1))
+	if err == nil && len(body) > maxObject {
+		err = errors.New("more bytes than any object of ours has")
+	}
+	return body, err
 }
 
 // Head implements blob.Store.
@@ -160,10 +182,11 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (blob
 
 // Delete implements blob.Store.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
-		return s.writeError("delete", key, err, blob.ErrChanged)
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
+	if err == nil || status(err) == http.StatusNotFound && code(err) != "NoSuchBucket" {
+		return nil
 	}
-	return nil
+	return s.writeError("delete", key, err, nil)
 }
 
 // DeleteMany implements blob.Store.
@@ -177,12 +200,15 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 		}
 		out, err := s.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &s.bucket, Delete: batch})
 		if err != nil {
-			return s.writeError("delete", keys[0]+"…", err, blob.ErrChanged)
+			return s.writeError("delete", keys[0]+"…", err, nil)
 		}
 		if len(out.Errors) > 0 {
 			e := out.Errors[0]
-			return fmt.Errorf("delete %s/%s and %d more: %w: %s: %s", s.bucket, aws.ToString(e.Key), len(out.Errors)-1,
-				blob.ErrUnavailable, aws.ToString(e.Code), aws.ToString(e.Message))
+			err := fmt.Errorf("delete %s/%s and %d more: %s: %s", s.bucket, aws.ToString(e.Key), len(out.Errors)-1, aws.ToString(e.Code), aws.ToString(e.Message))
+			if c := aws.ToString(e.Code); c == "InternalError" || c == "SlowDown" || c == "ServiceUnavailable" {
+				err = fmt.Errorf("%w: %w: %w", blob.ErrUnclear, blob.ErrUnavailable, err)
+			}
+			return err
 		}
 		keys = keys[n:]
 	}
@@ -200,29 +226,26 @@ func (s *Store) readError(op, key string, err error) error {
 	case http.StatusNotModified:
 		kind = blob.ErrNotModified
 	case http.StatusRequestedRangeNotSatisfiable:
-		kind = blob.ErrRange
+		if op == "get" {
+			kind = blob.ErrRange
+		}
 	}
 	return s.wrap(op, key, kind, err)
 }
 
-// writeError says what is known of the write. lost is what a failed condition means.
-func (s *Store) writeError(op, key string, err, lost error) error {
+// writeError says what is known of the write. lost is what the statuses mean that say that a condition did not hold.
+func (s *Store) writeError(op, key string, err error, lost map[int]error) error {
 	kind := failure(err)
-	switch status(err) {
-	case http.StatusPreconditionFailed:
-		kind = lost
-	case http.StatusNotFound: // If-Match on a key without object
-		kind = lost
-		if code(err) == "NoSuchBucket" {
-			kind = nil
-		}
-	case http.StatusConflict:
+	switch st := status(err); {
+	case code(err) == "NoSuchBucket":
+		kind = nil
+	case lost[st] != nil:
+		kind = lost[st]
+	case st == http.StatusConflict:
 		// S3's ConditionalRequestConflict: another write of this key was under way. Which of them won is for reading to tell.
 		kind = blob.ErrUnclear
-	default:
-		if kind != nil {
-			kind = fmt.Errorf("%w: %w", blob.ErrUnclear, kind)
-		}
+	case kind != nil:
+		kind = fmt.Errorf("%w: %w", blob.ErrUnclear, kind)
 	}
 	return s.wrap(op, key, kind, err)
 }
@@ -237,8 +260,10 @@ func (s *Store) wrap(op, key string, kind, err error) error {
 // failure is ErrUnavailable where the store did not give a final answer, and nil where it refused the request.
 func failure(err error) error {
 	switch st := status(err); {
-	case st == 0: // never answered: connection, timeout, cancellation
+	case st < 300: // never answered (0), or answered with success in a way that cannot be read
 		return blob.ErrUnavailable
+	case st == http.StatusNotImplemented: // it never will
+		return nil
 	case st >= 500, st == http.StatusTooManyRequests, st == http.StatusRequestTimeout, code(err) == "RequestTimeout":
 		return blob.ErrUnavailable
 	}

@@ -92,6 +92,9 @@ func TestFailuresAreToldApart(t *testing.T) {
 		{409, "ConditionalRequestConflict", []error{blob.ErrUnclear}, nil},
 		{412, "PreconditionFailed", []error{blob.ErrChanged}, nil},
 		{404, "NoSuchKey", []error{blob.ErrChanged}, []error{blob.ErrNotFound}},
+		{429, "TooManyRequests", []error{blob.ErrUnclear, blob.ErrUnavailable}, []error{blob.ErrUnavailable}},
+		{501, "NotImplemented", nil, nil},
+		{416, "InvalidRange", nil, []error{blob.ErrRange}},
 		{404, "NoSuchBucket", nil, nil},
 		{403, "AccessDenied", nil, nil},
 	} {
@@ -107,6 +110,46 @@ func TestFailuresAreToldApart(t *testing.T) {
 			_, err = store.Get(ctx, "k", "")
 			wantOnly(t, err, c.read)
 		})
+	}
+}
+
+// What each operation makes of a status that means something else for another.
+func TestStatusesByOperation(t *testing.T) {
+	store, _ := fault(t, 404, "NoSuchKey")
+	_, err := store.Create(t.Context(), "k", nil, blob.Attr{Once: true})
+	wantOnly(t, err, nil) // not ErrExists: nobody has it
+	if err := store.Delete(t.Context(), "k"); err != nil {
+		t.Errorf("deleting what is not there: %v", err)
+	}
+	_, err = store.Head(t.Context(), "k")
+	wantOnly(t, err, []error{blob.ErrNotFound})
+	store, _ = fault(t, 412, "PreconditionFailed")
+	_, err = store.Create(t.Context(), "k", nil, blob.Attr{Once: true})
+	wantOnly(t, err, []error{blob.ErrExists})
+	store, _ = fault(t, 503, "SlowDown")
+	wantOnly(t, store.DeleteMany(t.Context(), []string{"k"}), []error{blob.ErrUnclear, blob.ErrUnavailable})
+}
+
+// A server that lies about a body's length, or does not tell it.
+func TestBodyLengths(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve func(w http.ResponseWriter)
+		want  string
+		err   error
+	}{
+		"unknown": {func(w http.ResponseWriter) { w.(http.Flusher).Flush(); fmt.Fprint(w, "body") }, "body", nil},
+		"short":   {func(w http.ResponseWriter) { w.Header().Set("Content-Length", "10"); fmt.Fprint(w, "body") }, "", blob.ErrUnavailable},
+		"absurd": {func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "9000000000000000000")
+			fmt.Fprint(w, "body")
+		}, "", blob.ErrUnavailable},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.serve(w) }))
+		defer s.Close()
+		o, err := s3blob.New(client(s.URL), "bucket").Get(t.Context(), "k", "")
+		if string(o.Body) != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: got %q, %v; want %q, %v", name, o.Body, err, c.want, c.err)
+		}
 	}
 }
 

@@ -50,11 +50,13 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, fmt.Errorf("s3 server: %w", err)
 	}
-	store, opts, err := metadata(dir, data)
-	if err != nil {
-		return nil, fmt.Errorf("s3 server: %w", err)
+	// Objects' attributes, their ETags among them, are kept in extended attributes. versitygw can keep them in a folder beside, but
+	// not in step with the bytes: compare-and-swaps would be lost.
+	if err := xattr.Set(data, "user.petpick.probe", []byte("1")); err != nil {
+		return nil, fmt.Errorf("s3 server: the file system of %s has no extended attributes, which it needs: choose another folder: %w", data, err)
 	}
-	backend, err := posix.New(data, store, opts)
+	// CopyObjectThreshold is S3's own 5 GiB; zero would make every CopyObject fail.
+	backend, err := posix.New(data, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
 	if err != nil {
 		return nil, fmt.Errorf("s3 server: %w", err)
 	}
@@ -79,22 +81,6 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
-}
-
-// metadata keeps objects' attributes beside their bytes, in extended attributes, or in a folder of their own where the file
-// system has none (some tmpfs and network mounts).
-func metadata(dir, data string) (meta.MetadataStorer, posix.PosixOpts, error) {
-	// CopyObjectThreshold is S3's own 5 GiB; zero would make every CopyObject fail.
-	opts := posix.PosixOpts{CopyObjectThreshold: 5 << 30}
-	if err := xattr.Set(data, "user.petpick.probe", []byte("1")); err == nil {
-		return meta.XattrMeta{}, opts, nil
-	}
-	opts.SideCarDir = filepath.Join(dir, "sidecar")
-	if err := os.MkdirAll(opts.SideCarDir, 0o700); err != nil {
-		return nil, opts, err
-	}
-	store, err := meta.NewSideCar(opts.SideCarDir)
-	return store, opts, err
 }
 
 // freeAddr replaces port 0 with a port that was free a moment ago.
