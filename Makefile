@@ -4,10 +4,11 @@ ADDR ?= 127.0.0.1:8080
 DATA ?= .petpick
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
+TORTURE ?= 5m
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race check check-go lint fuzz bench build clean
+.PHONY: help run test race check check-go torture lint fuzz bench build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ check-go:
 	go tool staticcheck ./...
 	$(MAKE) race fuzz
 
+torture: ## storms of failing stores against the index, for TORTURE (5m)
+	go test ./src/index -run Torture -count 1 -v -timeout 0 -torture $(TORTURE)
+
 lint: ## the template, by cfn-lint
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
 	cfn-lint infra/template.yaml
@@ -44,7 +48,7 @@ bench: ## the benchmarks, as in bench/
 
 build: ## the command, and the functions as they are deployed (linux/arm64), in build/
 	go build -trimpath -o build/petpick ./src/cmd/petpick
-	@for f in upload random; do \
+	@for f in upload random tend; do \
 	  echo "build/$$f/bootstrap"; \
 	  GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/$$f/bootstrap ./src/cmd/$$f || exit 1; done
 

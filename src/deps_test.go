@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"edge":          {"gateway"},
 	"cmd/upload":    {"access", "api", "blob/s3blob", "config", "gateway", "index", "photo"},
 	"cmd/random":    {"api", "blob/s3blob", "config", "gateway", "index"},
+	"cmd/tend":      {"blob/s3blob", "config", "index"},
 	"cmd/petpick":   {"access", "api", "blob/s3blob", "blob/s3server", "config", "edge", "gateway", "index", "photo", "infra"},
 
 	"index/drawtest":  {},
@@ -45,6 +46,7 @@ var foreign = map[string][]string{
 	"edge":          {"go.yaml.in/yaml", "github.com/dop251/goja", "github.com/aws/aws-sdk-go-v2/aws", "golang.org/x/sync"},
 	"cmd/upload":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/random":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
+	"cmd/tend":      {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/petpick": {
 		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/spf13/cobra", "golang.org/x/net",
 	},

@@ -141,7 +141,7 @@ func TestStoreFailing(t *testing.T) {
 			t.Errorf("%s: %d %v", name, a.Status, a.Header)
 		}
 	}
-	h.store.Fail(nil, nil)
+	h = newHouse()
 	url := func() (string, error) { return "", fmt.Errorf("SSM is down") }
 	id := h.upload(t, phototest.JPEG(3, 8, 8))
 	h.url.Store(&url)

@@ -56,8 +56,8 @@ func problemOf(err error) *Problem {
 		return refuse(http.StatusUnsupportedMediaType, err.Error())
 	case errors.Is(err, photo.ErrUnsound):
 		return refuse(http.StatusUnprocessableEntity, err.Error())
-	case errors.Is(err, index.ErrFull):
-		return unavailable("the label holds as many pictures as this version of the index can")
+	case errors.Is(err, index.ErrRemoved), errors.Is(err, index.ErrBlocked):
+		return refuse(http.StatusGone, "this picture was removed")
 	case errors.Is(err, index.ErrBusy):
 		return unavailable("too many changes at once: this one is not in the index yet; send it again")
 	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrUnclear):

@@ -87,9 +87,16 @@ func (c *Pets) store(ctx context.Context, label pet.Label, weight pet.Weight, im
 	if err != nil {
 		return index.Result{}, err
 	}
-	return c.Indexes[label].Add(ctx, index.Photo{
+	res, err := c.Indexes[label].Add(ctx, index.Photo{
 		ID: pet.NewID(sha256.Sum256(image), info.Type), Body: image, Width: info.Width, Height: info.Height, Weight: weight,
 	})
+	switch {
+	case errors.Is(err, index.ErrBlocked):
+		err = refuse(http.StatusUnavailableForLegalReasons, "this picture was removed and may not be uploaded again")
+	case errors.Is(err, index.ErrRemoved):
+		err = refuse(http.StatusConflict, "this picture was removed a moment ago: upload it again in 16 minutes").with("Retry-After", "960")
+	}
+	return res, err
 }
 
 // readSubmission takes the fields from a form, or the picture from the body and the rest from the query. The query may also

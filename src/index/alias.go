@@ -14,45 +14,42 @@ const (
 	slotMask = 1<<slotBits - 1
 )
 
-// buildAlias fills the cells of Walker's alias table by Vose's method, in integers: no rounding, so the draw is exact.
+// buildAlias fills the cells of Walker's alias table by Vose's method, in integers: no rounding, so the draw is exact. A cell is
+// threshold << 20 | alias slot.
 //
 // Scale each weight by n: the scaled weights sum to n*total, so n columns of height total hold them. A column holds its own
 // picture up to the threshold, and one other, its alias, above it. Each step closes a column that is less than full with a
 // part of one that is more than full; the last columns are exactly full, since no step loses anything.
-func buildAlias(entries []entry, total uint64) {
-	n := uint64(len(entries))
+func buildAlias(weights []pet.Weight, cells []uint64, total uint64) {
+	n := uint64(len(weights))
 	rest := make([]uint64, n) // what of the scaled weight is not placed yet: below 2^24 * 2^20
-	var small, large []uint32
-	for i := range entries {
-		rest[i] = uint64(entries[i].weight) * n
+	// Both stacks in one array: each picture is on one of them at most.
+	stack := make([]uint32, n)
+	small, large := 0, int(n)
+	for i, w := range weights {
+		rest[i] = uint64(w) * n
 		if rest[i] < total {
-			small = append(small, uint32(i))
+			stack[small] = uint32(i)
+			small++
 		} else {
-			large = append(large, uint32(i))
+			large--
+			stack[large] = uint32(i)
 		}
 	}
-	for len(small) > 0 && len(large) > 0 {
-		s, l := small[len(small)-1], large[len(large)-1]
-		small = small[:len(small)-1]
-		entries[s].cell = rest[s]<<slotBits | uint64(l)
+	for small > 0 && large < int(n) {
+		small--
+		s, l := stack[small], stack[large]
+		cells[s] = rest[s]<<slotBits | uint64(l)
 		rest[l] -= total - rest[s]
 		if rest[l] < total {
-			large = large[:len(large)-1]
-			small = append(small, l)
+			large++
+			stack[small] = l
+			small++
 		}
 	}
-	for _, i := range append(large, small...) { // exactly full
-		entries[i].cell = total<<slotBits | uint64(i)
+	for _, i := range append(stack[:small:small], stack[large:]...) { // exactly full
+		cells[i] = total<<slotBits | uint64(i)
 	}
-}
-
-// drawAlias takes a column, then a height in it: P(picture) = weight / total.
-func drawAlias(entries []entry, total uint64, rnd Source) (pet.ID, pet.Weight) {
-	e := &entries[below(rnd, uint64(len(entries)))]
-	if below(rnd, total) >= e.cell>>slotBits {
-		e = &entries[e.cell&slotMask]
-	}
-	return e.id, e.weight
 }
 
 // below is uniform in [0, n), n > 0, by Lemire's multiplication with rejection ("Fast Random Integer Generation in an Interval",

@@ -23,8 +23,10 @@ var (
 	ErrEmpty = errors.New("no drawable picture")
 	// ErrNoPicture: the photos bucket has no such picture.
 	ErrNoPicture = errors.New("no such picture")
-	// ErrFull: the label holds as many pictures as it can.
-	ErrFull = errors.New("index full")
+	// ErrRemoved: the picture was removed; its bytes may be uploaded again, but not sooner than removalRest after.
+	ErrRemoved = errors.New("picture removed")
+	// ErrBlocked: the picture was removed, and may not come back.
+	ErrBlocked = errors.New("picture blocked")
 	// ErrBusy: the change could not be brought into the index in time. It is durable in the photos bucket; asking again
 	// finishes it.
 	ErrBusy = errors.New("index busy")
@@ -35,13 +37,25 @@ const (
 	maxAge = time.Second
 	// maxWait is how long a draw waits for that, when it has an older view to go on with.
 	maxWait = 300 * time.Millisecond
-	// maxFlight bounds one reading of the root.
-	maxFlight = 10 * time.Second
-	// abandonFlight is the age, by wall clock, at which a reading counts as dead: a Lambda may have been frozen during it.
-	abandonFlight = 15 * time.Second
-	// foldBudget is how long a writer tries before it answers ErrBusy.
-	foldBudget = 8 * time.Second
+	// maxFlight bounds one reading of the root. By wall clock it is the age at which a reading counts as dead: a Lambda may have been
+	// frozen during it, and its timers with it.
+	maxFlight = 3 * time.Second
+	// maxTries of one draw, each of which succeeds with a probability of at least 3/4.
+	maxTries = 100
+	// defaultMemory for segments: 4 million pictures at 28 B.
+	defaultMemory = 112 << 20
 )
+
+// limits are constants but for tests, which reach them with fewer pictures.
+type limits struct {
+	// tail and overrides are what a root holds before it is spilled, or must be merged.
+	tail, overrides int
+	// segment is the most that a merge puts into one.
+	segment int
+	// merge segments of one size are merged, so that their number grows with the logarithm of the pictures; absorb overrides
+	// that are old enough are worth a merge of their own.
+	merge, absorb int
+}
 
 // Config says what an index is made of.
 type Config struct {
@@ -51,6 +65,9 @@ type Config struct {
 	// Now is the wall clock; nil means time.Now. A Lambda is frozen between requests, and its monotonic clock with it, so
 	// ages are differences of wall times.
 	Now func() time.Time
+	// Memory is how many bytes of segments are kept in memory, 28 a picture; what is beyond it is drawn by ranged GETs.
+	// 0 means 112 MiB.
+	Memory int64
 	// Log gets refreshes that failed; nil discards them.
 	Log *slog.Logger
 }
@@ -64,20 +81,32 @@ type Index struct {
 
 	view atomic.Pointer[view]
 
-	mu     sync.Mutex // guards the three below
-	flight *flight
+	mu      sync.Mutex // guards the five below
+	flight  *flight
+	flights uint64 // begun so far
+	lastErr error  // of the last flight
 	// retryAt keeps draws from asking a failing store more than once a second.
 	retryAt time.Time
 	failing time.Time // since when; zero while the store answers
 
-	queueMu sync.Mutex
-	queue   []*change
-	lead    chan struct{} // holds a token while a writer folds for all
+	segmentsMu sync.Mutex // guards the three below
+	segments   map[uint64]*segment
+	loading    map[uint64]bool
+	memory     int64 // what is left of it
+
+	limits  limits
+	folding chan struct{} // holds a token while this process folds
+	waiters waiters
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
-	x := &Index{label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, lead: make(chan struct{}, 1)}
+	x := &Index{label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, folding: make(chan struct{}, 1),
+		limits:   limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
+		segments: map[uint64]*segment{}, loading: map[uint64]bool{}, memory: cfg.Memory}
+	if x.memory == 0 {
+		x.memory = defaultMemory
+	}
 	now := cfg.Now
 	if now == nil {
 		now = time.Now
@@ -103,37 +132,46 @@ func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 
 func (x *Index) nonce() uint64 { return rand.Uint64() }
 
-// view is a root as it was read or written.
-type view struct {
-	*root
-	etag string
-	// sent and known bound the time of the reading (or of the writing): the root was current at some moment between them.
-	sent, known time.Time
-}
-
 // Pick is a drawn picture.
 type Pick struct {
 	ID     pet.ID
 	Weight pet.Weight
 }
 
-// Draw returns a picture with probability weight / sum of weights. Within a second of the last refresh it makes no call. While
-// the store fails it goes on with the last view it has. ErrEmpty is only said after a reading that began after the call.
+// Draw returns a picture with probability weight / sum of weights. Within a second of the last refresh, and with the segment in
+// memory, it makes no call; with a segment that is not, one ranged GET. While the store fails it goes on with the last view it
+// has. ErrEmpty is only said after a reading that began after the call.
 func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 	v, err := x.fresh(ctx)
 	if err != nil {
 		return Pick{}, err
 	}
-	if v.total == 0 {
-		if v, err = x.newerThan(ctx, x.now()); err != nil {
-			return Pick{}, err
-		}
+	for try := 0; ; try++ {
 		if v.total == 0 {
-			return Pick{}, fmt.Errorf("%s: %w", x.label, ErrEmpty)
+			if v, err = x.newer(ctx); err != nil {
+				return Pick{}, err
+			}
+			if v.total == 0 {
+				return Pick{}, fmt.Errorf("%s: %w", x.label, ErrEmpty)
+			}
+		}
+		pick, next, err := x.drawFrom(ctx, v, rnd)
+		switch {
+		case err != nil && try < maxTries && errors.Is(err, blob.ErrNotFound): // a merge has replaced the segment
+			if next, err = x.newer(ctx); err != nil {
+				return Pick{}, err
+			}
+			v = next
+		case err != nil:
+			return Pick{}, err
+		case next == nil:
+			return pick, nil
+		case try > maxTries: // at most a quarter of each segment is superseded: 4^-100
+			return Pick{}, fmt.Errorf("index of %s: %d draws in a row were superseded: %w", x.label, try, ErrFormat)
+		default:
+			v = next
 		}
 	}
-	id, w := drawAlias(v.ready().entries, v.total, rnd)
-	return Pick{ID: id, Weight: w}, nil
 }
 
 // Stats is a label in numbers.
@@ -156,16 +194,17 @@ func (x *Index) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	if x.failingSince().IsZero() && !x.isFresh(v, x.now()) {
-		if newer, err := x.newerThan(ctx, x.now()); err == nil {
+		if newer, err := x.newer(ctx); err == nil {
 			v = newer
 		}
 	}
-	return Stats{Pictures: len(v.entries), Total: v.total, Version: v.version, FailingSince: x.failingSince()}, nil
+	pictures, total := v.counts()
+	return Stats{Pictures: pictures, Total: total, Version: v.version, FailingSince: x.failingSince()}, nil
 }
 
 // Refresh returns after a reading of the root that began after the call: what the caller saw may be out of date (a picture that
 // it drew is gone).
 func (x *Index) Refresh(ctx context.Context) error {
-	_, err := x.newerThan(ctx, x.now())
+	_, err := x.newer(ctx)
 	return err
 }

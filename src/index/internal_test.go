@@ -2,29 +2,45 @@ package index
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"petpick/src/blob"
 	"petpick/src/pet"
 )
 
-func entriesOf(n int, weight func(i int) pet.Weight) ([]entry, uint64) {
-	entries := make([]entry, n)
-	var total uint64
-	for i := range entries {
-		entries[i].id = pet.ID{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i), 15: byte(pet.JPEG)}
-		entries[i].weight = weight(i)
-		total += uint64(entries[i].weight)
+// idAt spreads n ids over the whole range, as hashes are.
+func idAt(i, n int) pet.ID {
+	var id pet.ID
+	binary.BigEndian.PutUint64(id[:], uint64(i)*(^uint64(0)/uint64(n)))
+	id[15] = byte(pet.JPEG)
+	return id
+}
+
+func segmentWith(n int, weight func(i int) pet.Weight) *segment {
+	ids, weights := make([]pet.ID, n), make([]pet.Weight, n)
+	for i := range ids {
+		ids[i], weights[i] = idAt(i, n), weight(i)
 	}
-	return entries, total
+	return newSegment(ids, weights)
 }
 
 // The exactness of the draw, without statistics: over all columns, each picture's mass is exactly n times its weight.
 func TestAliasTableIsExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	heavyTail := func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<rnd.UintN(24))) }
+	oneDominant := func(i int) pet.Weight {
+		if i == 77 {
+			return pet.MaxWeight
+		}
+		return 1
+	}
 	for _, c := range []struct {
 		name   string
 		n      int
@@ -34,36 +50,28 @@ func TestAliasTableIsExact(t *testing.T) {
 		{"two", 2, func(i int) pet.Weight { return pet.Weight(1 + 2*i) }},
 		{"equal", 1000, func(int) pet.Weight { return 7 }},
 		{"heavy tail", 12_345, heavyTail},
-		{"one dominant", 5000, func(i int) pet.Weight { return []pet.Weight{1, pet.MaxWeight}[b(i == 77)] }},
-		{"most, all heaviest", maxPictures, func(int) pet.Weight { return pet.MaxWeight }},
-		{"most, heavy tail", maxPictures, heavyTail},
+		{"one dominant", 5000, oneDominant},
+		{"most, all heaviest", maxSegment, func(int) pet.Weight { return pet.MaxWeight }},
+		{"most, heavy tail", maxSegment, heavyTail},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			entries, total := entriesOf(c.n, c.weight)
-			buildAlias(entries, total)
+			s := segmentWith(c.n, c.weight)
 			mass := make([]uint64, c.n)
-			for i, e := range entries {
-				threshold, alias := e.cell>>slotBits, e.cell&slotMask
-				if threshold > total || alias >= uint64(c.n) {
-					t.Fatalf("column %d: threshold %d of %d, alias %d of %d", i, threshold, total, alias, c.n)
+			for i, cell := range s.cells {
+				threshold, alias := cell>>slotBits, cell&slotMask
+				if threshold > s.total || alias >= uint64(c.n) {
+					t.Fatalf("column %d: threshold %d of %d, alias %d of %d", i, threshold, s.total, alias, c.n)
 				}
 				mass[i] += threshold
-				mass[alias] += total - threshold
+				mass[alias] += s.total - threshold
 			}
 			for i, m := range mass {
-				if want := uint64(entries[i].weight) * uint64(c.n); m != want {
-					t.Fatalf("picture %d of weight %d: mass %d, want %d", i, entries[i].weight, m, want)
+				if want := uint64(s.weights[i]) * uint64(c.n); m != want {
+					t.Fatalf("picture %d of weight %d: mass %d, want %d", i, s.weights[i], m, want)
 				}
 			}
 		})
 	}
-}
-
-func b(v bool) int {
-	if v {
-		return 1
-	}
-	return 0
 }
 
 func TestBelowIsUniform(t *testing.T) {
@@ -98,54 +106,187 @@ func (w *words) Uint64() uint64 {
 	return x
 }
 
+func someRoot() *root {
+	s := segmentWith(1000, func(i int) pet.Weight { return pet.Weight(1 + i) })
+	return &root{
+		version: 42, epoch: 3, rows: []row{s.row(7), s.row(8)},
+		tail:      []weighted{{idAt(1, 9), 5}, {idAt(2, 9), 6}},
+		overrides: []override{{weighted{idAt(3, 9), 0}, 334, 1000}, {weighted{idAt(4, 9), 9}, 0, 2000}},
+	}
+}
+
 func TestRootRoundTrip(t *testing.T) {
-	entries, total := entriesOf(1000, func(i int) pet.Weight { return pet.Weight(1 + i) })
-	r := &root{version: 42, total: total, entries: entries}
+	r := someRoot()
 	got, err := decodeRoot(r.encode(7))
-	if err != nil || got.version != 42 || got.total != total || len(got.entries) != 1000 || got.entries[999] != entries[999] {
-		t.Fatalf("got version %d, total %d, %d entries, %v", got.version, got.total, len(got.entries), err)
+	if err != nil || got.version != 42 || !slices.Equal(got.rows, r.rows) || !slices.Equal(got.tail, r.tail) || !slices.Equal(got.overrides, r.overrides) || got.epoch != 3 {
+		t.Fatalf("got %+v, %v", got, err)
 	}
 	if bytes.Equal(r.encode(1), r.encode(2)) {
 		t.Error("two roots with other nonces are equal: they would share an ETag")
 	}
+	if n, total := r.counts(); n != 2002 || total != 2*500500+11+9-334 {
+		t.Errorf("counts %d, %d", n, total)
+	}
 }
 
-func TestWith(t *testing.T) {
-	r := &root{}
-	rnd := rand.New(rand.NewPCG(5, 6))
-	want := map[pet.ID]pet.Weight{}
-	for round := range 60 {
-		changes := map[pet.ID]pet.Weight{}
-		for range 1 + rnd.IntN(150) {
-			id := pet.ID{byte(rnd.IntN(4)), byte(rnd.IntN(256)), 15: byte(pet.PNG)}
-			changes[id] = pet.Weight(rnd.IntN(3))
-			want[id] = changes[id]
+func TestSegmentRoundTrip(t *testing.T) {
+	s := segmentWith(1000, func(i int) pet.Weight { return pet.Weight(1 + i%7) })
+	r := s.row(9)
+	body := s.encode()
+	got, err := decodeSegment(body, r)
+	if err != nil || got.total != s.total || got.ids[999] != s.ids[999] || got.cells[5] != s.cells[5] {
+		t.Fatalf("got %v", err)
+	}
+	for name, damage := range map[string]func([]byte) ([]byte, row){
+		"empty":          func([]byte) ([]byte, row) { return nil, r },
+		"truncated":      func(b []byte) ([]byte, row) { return b[:len(b)-1], r },
+		"flipped":        func(b []byte) ([]byte, row) { b[500] ^= 1; return b, r },
+		"future version": func(b []byte) ([]byte, row) { b[4] = 99; return b, r },
+		"another's":      func(b []byte) ([]byte, row) { o := r; o.n++; return b, o },
+		"not ours":       func([]byte) ([]byte, row) { return bytes.Repeat([]byte("<html>"), 100), r },
+	} {
+		b, as := damage(bytes.Clone(body))
+		if _, err := decodeSegment(b, as); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: got %v, want ErrFormat", name, err)
 		}
-		next, err := r.with(changes)
+	}
+}
+
+// A draw from a segment that is not in memory is the same as from one that is: the same random words give the same picture.
+func TestRemotePick(t *testing.T) {
+	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	s := segmentWith(500, func(i int) pet.Weight { return pet.Weight(1 + i*i) })
+	r, err := x.putSegment(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.NewPCG(1, 1)
+	for seed := range uint64(2000) {
+		height := below(rnd, s.total)
+		id, w := s.pick(height, rand.NewPCG(seed, 0))
+		gotID, gotW, err := x.remotePick(t.Context(), r, height, rand.NewPCG(seed, 0))
+		if err != nil || gotID != id || gotW != w {
+			t.Fatalf("seed %d: got %s %d %v, want %s %d", seed, gotID, gotW, err, id, w)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for name, c := range map[string]struct {
+		n   int
+		ids func(i, n int) pet.ID
+	}{
+		"one":       {1, idAt},
+		"few":       {10, idAt},
+		"many":      {20_000, idAt},
+		"clustered": {20_000, func(i, n int) pet.ID { id := idAt(i, n*1000); id[0] |= byte(i / (n / 2) * 0xF0); return id }},
+	} {
+		var ids []pet.ID
+		var weights []pet.Weight
+		for i := range c.n {
+			ids, weights = append(ids, c.ids(i, c.n)), append(weights, pet.Weight(i+1))
+		}
+		r, err := x.putSegment(t.Context(), newSegment(ids, weights))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err = decodeRoot(next.encode(uint64(round))); err != nil { // checks order, sums and weights
+		for range 300 {
+			i := rnd.IntN(c.n)
+			if got, err := x.lookup(t.Context(), r, ids[i]); err != nil || got != weights[i] {
+				t.Fatalf("%s: picture %d: got %d, %v", name, i, got, err)
+			}
+			missing := ids[i]
+			missing[14] ^= 1
+			if got, err := x.lookup(t.Context(), r, missing); err != nil || got != 0 {
+				t.Fatalf("%s: a picture that is not there: got %d, %v", name, got, err)
+			}
+		}
+	}
+}
+
+func TestNotes(t *testing.T) {
+	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	id := idAt(5, 9)
+	for _, n := range []note{{id: id}, {id: id, add: true, weight: 1500, date: time.UnixMilli(1767225600123)}} {
+		got, err := parseNote(n.name(77))
+		if err != nil || got != n {
+			t.Errorf("%+v: read back as %+v, %v", n, got, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "0000000000000001-zz-touch", "0000000000000001-" + id.String(), "0000000000000001-" + id.String() + "-touch-1",
+		"0000000000000001-" + id.String() + "-add-1", "0000000000000001-" + id.String() + "-add-99999999-5", "1-" + id.String() + "-touch", "0000000000000001-" + id.String() + "-what"} {
+		if _, err := parseNote(bad); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+	if _, err := x.store.Create(t.Context(), x.journalPrefix()+"garbage", nil, blob.Attr{}); err != nil {
+		t.Fatal(err)
+	}
+	if notes, complete, err := x.readJournal(t.Context()); err != nil || !complete || len(notes) != 0 {
+		t.Errorf("a key that is not ours: %v %v %v", notes, complete, err)
+	}
+}
+
+// A union of segments has every picture once, what is absorbed in place of what it supersedes.
+func TestUnion(t *testing.T) {
+	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	rnd := rand.New(rand.NewPCG(7, 7))
+	want := map[pet.ID]pet.Weight{}
+	var inputs []row
+	const segments, n = 5, 3000
+	for s := range segments {
+		var ids []pet.ID
+		var weights []pet.Weight
+		for i := range n {
+			id, w := idAt(i*segments+s, n*segments), pet.Weight(1+rnd.Uint32N(1000))
+			ids, weights = append(ids, id), append(weights, w)
+			want[id] = w
+		}
+		r, err := x.putSegment(t.Context(), newSegment(ids, weights))
+		if err != nil {
 			t.Fatal(err)
 		}
+		inputs = append(inputs, r)
 	}
+	var absorbed []override
+	for i := range 200 {
+		id := idAt(i*70, n*segments)
+		if i%4 == 0 {
+			id[14] = 1 // one that no segment has
+		}
+		o := override{weighted{id, pet.Weight(i % 3)}, uint32(want[id]), 0}
+		absorbed = append(absorbed, o)
+		want[id] = o.weight
+	}
+	rows, err := x.union(t.Context(), inputs, absorbed)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	if err := x.load1(t.Context(), rows[0]); err != nil {
+		t.Fatal(err)
+	}
+	got := x.loaded(rows[0].name)
+	alive := 0
 	for id, w := range want {
-		if got := r.weight(id); got != w {
-			t.Errorf("%s: got %d, want %d", id, got, w)
+		if w > 0 {
+			alive++
+		}
+		if got.weight(id) != w {
+			t.Fatalf("%s: got %d, want %d", id, got.weight(id), w)
 		}
 	}
-	if r.version != 60 {
-		t.Errorf("version %d after 60 changes", r.version)
+	if len(got.ids) != alive {
+		t.Errorf("%d pictures, want %d", len(got.ids), alive)
 	}
-	full, total := entriesOf(maxPictures, func(int) pet.Weight { return 1 })
-	if _, err := (&root{entries: full, total: total}).with(map[pet.ID]pet.Weight{{0xFF, 15: 1}: 1}); err == nil {
-		t.Error("a full index took one more")
+	if _, err := x.union(t.Context(), append(inputs, inputs[0]), nil); !errors.Is(err, ErrFormat) {
+		t.Errorf("a picture in two segments: got %v, want ErrFormat", err)
 	}
 }
 
 func FuzzDecodeRoot(f *testing.F) {
-	entries, total := entriesOf(3, func(i int) pet.Weight { return pet.Weight(1 + i) })
-	f.Add((&root{version: 1, total: total, entries: entries}).encode(9))
+	f.Add(someRoot().encode(9))
 	f.Add((&root{}).encode(0))
 	f.Add([]byte("PPRT"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -153,23 +294,44 @@ func FuzzDecodeRoot(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(r.entries)*entrySize > len(b) {
-			t.Fatalf("%d entries out of %d bytes", len(r.entries), len(b))
+		if len(r.tail)*tailSize+len(r.rows)*rowSize+len(r.overrides)*overrideSize > len(b) {
+			t.Fatalf("more in memory than in %d bytes", len(b))
 		}
-		r.ready()
-		if r.total > 0 {
-			drawAlias(r.entries, r.total, rand.NewPCG(1, 1))
+	})
+}
+
+func FuzzDecodeSegment(f *testing.F) {
+	s := segmentWith(5, func(i int) pet.Weight { return pet.Weight(1 + i) })
+	f.Add(s.encode(), uint32(5))
+	f.Fuzz(func(t *testing.T, b []byte, n uint32) {
+		r := s.row(1)
+		r.n = n
+		if got, err := decodeSegment(b, r); err == nil {
+			got.pick(0, rand.NewPCG(1, 1))
 		}
 	})
 }
 
 func FuzzDecodeVerdict(f *testing.F) {
-	f.Add(verdict{seq: 3, weight: 1500}.encode(1))
+	f.Add(verdict{state: live, seq: 3, weight: 1500}.encode())
+	f.Add(verdict{state: blocked, seq: 3, when: time.UnixMilli(5)}.encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, err := decodeVerdict(b); err == nil {
-			if again, err := decodeVerdict(v.encode(5)); err != nil || again != v {
+			if again, err := decodeVerdict(v.encode()); err != nil || again != v {
 				t.Fatalf("%+v read back as %+v, %v", v, again, err)
+			}
+		}
+	})
+}
+
+func FuzzParseNote(f *testing.F) {
+	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-add-1500-1767225600123")
+	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-touch")
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := parseNote(s); err == nil {
+			if again, err := parseNote(n.name(1)); err != nil || again != n {
+				t.Fatalf("%q: %+v read back as %+v, %v", s, n, again, err)
 			}
 		}
 	})
@@ -177,18 +339,22 @@ func FuzzDecodeVerdict(f *testing.F) {
 
 // BenchmarkDraw is a draw from memory, refresh check included.
 func BenchmarkDraw(b *testing.B) {
-	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
+	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000, 8_000_000} {
 		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
-			rnd := rand.New(rand.NewPCG(1, 2))
-			entries, total := entriesOf(n, func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
-			r := &root{version: 1, total: total, entries: entries}
-			store := blob.NewMemory(nil)
-			if _, err := store.Create(b.Context(), "index/cat/root", r.encode(1), blob.Attr{}); err != nil {
+			x := Open(Config{Label: "cat", Index: blob.NewMemory(nil), Memory: 1 << 30})
+			r := &root{version: 1}
+			for left, i := n, 0; left > 0; i++ {
+				rnd := rand.New(rand.NewPCG(1, uint64(i)))
+				s := segmentWith(min(left, 1_000_000), func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
+				left -= len(s.ids)
+				r.rows = append(r.rows, s.row(uint64(i)))
+				x.segments[uint64(i)] = s
+			}
+			if _, err := x.store.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 				b.Fatal(err)
 			}
-			x := Open(Config{Label: "cat", Index: store})
 			src := rand.NewPCG(3, 4)
-			if _, err := x.Draw(b.Context(), src); err != nil { // loads it
+			if _, err := x.Draw(b.Context(), src); err != nil { // reads the root
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
@@ -201,21 +367,47 @@ func BenchmarkDraw(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad is what a refresh costs when the root has changed: decoding it and building the alias table.
-func BenchmarkLoad(b *testing.B) {
-	for _, n := range []int{1_000, 1_000_000} {
-		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
-			entries, total := entriesOf(n, func(i int) pet.Weight { return pet.Weight(1 + i%1000) })
-			body := (&root{total: total, entries: entries}).encode(1)
-			b.ReportAllocs()
-			b.SetBytes(int64(len(body)))
-			for b.Loop() {
-				r, err := decodeRoot(body)
-				if err != nil {
-					b.Fatal(err)
-				}
-				r.ready()
-			}
-		})
+// BenchmarkDecodeRoot is a root of a billion pictures: 954 segments and a full tail.
+func BenchmarkDecodeRoot(b *testing.B) {
+	s := segmentWith(1000, func(i int) pet.Weight { return 1000 })
+	r := &root{version: 1}
+	for i := range 954 {
+		r.rows = append(r.rows, s.row(uint64(i)))
+	}
+	for i := range maxTail {
+		r.tail = append(r.tail, weighted{idAt(i, maxTail), 1000})
+	}
+	body := r.encode(1)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := decodeRoot(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMerge makes one segment of a million pictures of four.
+func BenchmarkMerge(b *testing.B) {
+	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	var inputs []row
+	const n = 250_000
+	for s := range 4 {
+		var ids []pet.ID
+		var weights []pet.Weight
+		for i := range n {
+			ids, weights = append(ids, idAt(i*4+s, n*4)), append(weights, pet.Weight(1+i%1000))
+		}
+		r, err := x.putSegment(context.Background(), newSegment(ids, weights))
+		if err != nil {
+			b.Fatal(err)
+		}
+		inputs = append(inputs, r)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := x.union(b.Context(), inputs, nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

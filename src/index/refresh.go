@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"petpick/src/blob"
@@ -12,10 +13,13 @@ import (
 
 // flight is one reading of the root that any number of callers wait for.
 type flight struct {
+	number  uint64
 	started time.Time
 	cancel  context.CancelFunc
 	done    chan struct{}
 	err     error // set before done is closed
+	// abandoned: it took too long, and another has taken its place.
+	abandoned atomic.Bool
 }
 
 // isFresh: a view is good for maxAge. A clock that was set back makes it old, not young forever.
@@ -32,7 +36,7 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 		return v, nil
 	}
 	if v == nil {
-		return x.newerThan(ctx, now)
+		return x.newer(ctx)
 	}
 	f := x.refresh(now)
 	if f == nil { // it failed a moment ago
@@ -52,17 +56,24 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 	return x.view.Load(), nil
 }
 
-// newerThan returns a view whose reading began at or after t, a moment just passed, or the reason why there is none.
-func (x *Index) newerThan(ctx context.Context, t time.Time) (*view, error) {
-	for joined := 0; ; joined++ {
-		f := x.join(t)
+// newer returns a view whose reading began after the call, or the reason why there is none.
+func (x *Index) newer(ctx context.Context) (*view, error) {
+	x.mu.Lock()
+	after := x.flights
+	wait := x.retryAt.Sub(x.now())
+	failed := x.lastErr
+	x.mu.Unlock()
+	if failed != nil && wait > 0 && wait <= maxAge { // a failing store is asked once a second, whoever wants to know
+		return nil, failed
+	}
+	for {
+		f := x.join()
 		select {
 		case <-f.done:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("index of %s: %w: %w", x.label, blob.ErrUnavailable, ctx.Err())
 		}
-		// The first flight that we join may have left before t; the second cannot, whatever a clock that was set back says.
-		if joined == 0 && f.started.Before(t) {
+		if f.number <= after || f.abandoned.Load() { // it left before we asked, or is given up: the next one will do
 			continue
 		}
 		if f.err != nil {
@@ -84,21 +95,23 @@ func (x *Index) refresh(now time.Time) *flight {
 	return x.startLocked(now)
 }
 
-func (x *Index) join(now time.Time) *flight {
+func (x *Index) join() *flight {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.startLocked(now)
+	return x.startLocked(x.now())
 }
 
 func (x *Index) startLocked(now time.Time) *flight {
 	if f := x.flight; f != nil {
-		if now.Sub(f.started) < abandonFlight {
+		if age := now.Sub(f.started); age >= 0 && age < maxFlight {
 			return f
 		}
+		f.abandoned.Store(true)
 		f.cancel()
 	}
+	x.flights++
 	ctx, cancel := context.WithTimeout(context.Background(), maxFlight)
-	f := &flight{started: x.now(), cancel: cancel, done: make(chan struct{})}
+	f := &flight{number: x.flights, started: now, cancel: cancel, done: make(chan struct{})}
 	x.flight = f
 	go func() {
 		defer cancel()
@@ -106,6 +119,7 @@ func (x *Index) startLocked(now time.Time) *flight {
 		x.mu.Lock()
 		if x.flight == f {
 			x.flight = nil
+			x.lastErr = f.err
 			if f.err == nil {
 				x.retryAt, x.failing = time.Time{}, time.Time{}
 			} else {
@@ -135,7 +149,6 @@ func (x *Index) read(ctx context.Context, started time.Time) error {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
 	}
-	next.ready()
 	x.publish(next)
 	if took := x.now().Sub(started); took > maxWait {
 		x.log.WarnContext(ctx, "refresh slow: draws went on with the last view", slog.Any("label", x.label), slog.Duration("took", took))
@@ -152,9 +165,9 @@ func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view
 	o, err := x.store.Get(ctx, x.rootKey(), etag)
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		return &view{root: known.root, etag: etag, sent: started, known: x.now()}, nil
+		return x.newView(known.root, etag, started), nil
 	case errors.Is(err, blob.ErrNotFound):
-		return &view{root: &root{}, sent: started, known: x.now()}, nil
+		return x.newView(&root{}, "", started), nil
 	case err != nil:
 		return nil, err
 	}
@@ -162,7 +175,7 @@ func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Key, err)
 	}
-	return &view{root: r, etag: o.ETag, sent: started, known: x.now()}, nil
+	return x.newView(r, o.ETag, started), nil
 }
 
 // publish replaces the view, unless the new one is an old answer: read before the present one was known, and of a lower version.

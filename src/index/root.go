@@ -1,168 +1,191 @@
 package index
 
 import (
-	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
-	"sync"
 
 	"petpick/src/pet"
 )
 
-// ErrFormat: an object of ours is truncated, corrupt, or of a version that this program does not know. Nothing overwrites it.
-var ErrFormat = errors.New("not in a format that this program reads")
-
+// Sizes and limits (FORMAT.md, "Root").
 const (
-	formatVersion = 1
-	rootMagic     = "PPRT"
-	rootHeader    = 40
-	entrySize     = 20
-	// maxPictures in one table: 2^20 weights below 2^24 have a sum below 2^44, which leaves 20 bits of a word for an alias slot.
-	maxPictures = 1 << 20
+	rootMagic    = "PPRT"
+	rootHeader   = 48
+	rowSize      = 56
+	tailSize     = 20
+	overrideSize = 32
+	maxTail      = 2048
+	maxOverrides = 2048
+	maxSegments  = 4096
+	// A tail may grow past its limit while all its pictures have journal keys, and so cannot be spilled.
+	hardTail = 1 << 16
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// root is a label's index but for its segments' contents. It is immutable once it is made.
+type root struct {
+	version   uint64
+	epoch     uint64
+	rows      []row
+	tail      []weighted // by id; no weight is 0
+	overrides []override // by id
+}
 
-// entry is a picture in the draw. cell belongs to the alias table: threshold << 20 | alias slot.
-// 32 B a picture: a million pictures take 32 MB.
-type entry struct {
-	cell   uint64
+// row describes a segment.
+type row struct {
+	name        uint64
+	n, max      uint32 // pictures, and the largest weight
+	total       uint64
+	first, last pet.ID
+}
+
+func (r row) covers(id pet.ID) bool { return compare(r.first, id) <= 0 && compare(id, r.last) <= 0 }
+
+// weighted is a picture with its weight.
+type weighted struct {
 	id     pet.ID
 	weight pet.Weight
 }
 
-// root is a label's whole index (FORMAT.md, "Root"). It is immutable once it is made, but for the cells, which are filled once.
-type root struct {
-	version uint64
-	total   uint64
-	entries []entry // by id; no weight is 0
-	table   sync.Once
+// override is a picture whose truth was looked up again: it replaces what segments say of it.
+type override struct {
+	weighted        // weight 0 is a tombstone
+	old      uint32 // the mass that it supersedes: the sum of its weights in segments
+	at       uint64 // when it was made, in milliseconds of Unix time
 }
 
-// ready fills the alias table's cells; a draw waits for that only if no reading has done it.
-func (r *root) ready() *root {
-	r.table.Do(func() {
-		if r.total > 0 {
-			buildAlias(r.entries, r.total)
-		}
-	})
-	return r
+func findWeighted(s []weighted, id pet.ID) (int, bool) {
+	return slices.BinarySearchFunc(s, id, func(w weighted, id pet.ID) int { return compare(w.id, id) })
 }
 
-func (r *root) find(id pet.ID) (int, bool) {
-	return slices.BinarySearchFunc(r.entries, id, func(e entry, id pet.ID) int { return bytes.Compare(e.id[:], id[:]) })
+func findOverride(s []override, id pet.ID) (int, bool) {
+	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return compare(o.id, id) })
 }
 
-// weight is 0 for a picture that is not there.
-func (r *root) weight(id pet.ID) pet.Weight {
-	if i, there := r.find(id); there {
-		return r.entries[i].weight
-	}
-	return 0
-}
-
-// with returns the next root, in which the pictures of changes have these weights.
-func (r *root) with(changes map[pet.ID]pet.Weight) (*root, error) {
-	next := &root{version: r.version + 1, entries: make([]entry, 0, len(r.entries)+len(changes))}
-	for _, e := range r.entries {
-		if _, changed := changes[e.id]; !changed {
-			// Not e: its cell may be being filled at this moment, and is another root's anyway.
-			next.entries = append(next.entries, entry{id: e.id, weight: e.weight})
-		}
-	}
-	kept := len(next.entries)
-	for id, w := range changes {
-		if w > 0 {
-			next.entries = append(next.entries, entry{id: id, weight: w})
-		}
-	}
-	byID := func(a, b entry) int { return bytes.Compare(a.id[:], b.id[:]) }
-	slices.SortFunc(next.entries[kept:], byID)
-	mergeTail(next.entries, kept, byID)
-	if len(next.entries) > maxPictures {
-		return nil, fmt.Errorf("%w: %d pictures is the most that a label holds", ErrFull, maxPictures)
-	}
-	for _, e := range next.entries {
-		next.total += uint64(e.weight)
-	}
-	return next, nil
-}
-
-// mergeTail merges the sorted halves s[:mid] and s[mid:], the second being small: each of its elements is moved to its place.
-func mergeTail(s []entry, mid int, cmp func(a, b entry) int) {
-	if len(s)-mid > 64 {
-		slices.SortFunc(s, cmp)
+func (r *root) setTail(w weighted) {
+	i, there := findWeighted(r.tail, w.id)
+	if there {
+		r.tail[i] = w
 		return
 	}
-	for i := mid; i < len(s); i++ {
-		e := s[i]
-		at, _ := slices.BinarySearchFunc(s[:i], e, cmp)
-		copy(s[at+1:i+1], s[at:i])
-		s[at] = e
+	r.tail = slices.Insert(r.tail, i, w)
+}
+
+func (r *root) dropTail(id pet.ID) {
+	if i, there := findWeighted(r.tail, id); there {
+		r.tail = slices.Delete(r.tail, i, i+1)
 	}
+}
+
+func (r *root) setOverride(o override) {
+	i, there := findOverride(r.overrides, o.id)
+	if there {
+		r.overrides[i] = o
+		return
+	}
+	r.overrides = slices.Insert(r.overrides, i, o)
+}
+
+// next is a copy to change, of the version that follows.
+func (r *root) next() *root {
+	return &root{
+		version: r.version + 1, epoch: r.epoch,
+		rows: slices.Clone(r.rows), tail: slices.Clone(r.tail), overrides: slices.Clone(r.overrides),
+	}
+}
+
+// counts are the live pictures and the sum of their weights: an override knows what it supersedes, so both are exact.
+func (r *root) counts() (pictures int, total uint64) {
+	for _, row := range r.rows {
+		pictures += int(row.n)
+		total += row.total
+	}
+	for _, w := range r.tail {
+		pictures++
+		total += uint64(w.weight)
+	}
+	for _, o := range r.overrides {
+		if o.weight > 0 {
+			pictures++
+		}
+		if o.old > 0 {
+			pictures--
+		}
+		total += uint64(o.weight) - uint64(o.old)
+	}
+	return pictures, total
 }
 
 func (r *root) encode(nonce uint64) []byte {
-	b := make([]byte, 0, rootHeader+len(r.entries)*entrySize+4)
+	b := make([]byte, 0, rootHeader+len(r.rows)*rowSize+len(r.tail)*tailSize+len(r.overrides)*overrideSize+4)
 	b = append(b, rootMagic...)
-	b = binary.LittleEndian.AppendUint16(b, formatVersion)
-	b = binary.LittleEndian.AppendUint16(b, 0)
-	b = binary.LittleEndian.AppendUint64(b, r.version)
-	b = binary.LittleEndian.AppendUint64(b, nonce)
-	b = binary.LittleEndian.AppendUint64(b, r.total)
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(r.entries)))
-	for _, e := range r.entries {
-		b = append(b, e.id[:]...)
-		b = binary.LittleEndian.AppendUint32(b, uint32(e.weight))
+	b = le.AppendUint16(b, formatVersion)
+	b = le.AppendUint16(b, 0)
+	b = le.AppendUint64(b, r.version)
+	b = le.AppendUint64(b, nonce)
+	b = le.AppendUint64(b, r.epoch)
+	b = le.AppendUint32(b, uint32(len(r.rows)))
+	b = le.AppendUint32(b, uint32(len(r.tail)))
+	b = le.AppendUint32(b, uint32(len(r.overrides)))
+	b = le.AppendUint32(b, 0)
+	for _, row := range r.rows {
+		b = le.AppendUint64(b, row.name)
+		b = le.AppendUint32(b, row.n)
+		b = le.AppendUint32(b, row.max)
+		b = le.AppendUint64(b, row.total)
+		b = append(append(b, row.first[:]...), row.last[:]...)
 	}
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	for _, w := range r.tail {
+		b = le.AppendUint32(append(b, w.id[:]...), uint32(w.weight))
+	}
+	for _, o := range r.overrides {
+		b = le.AppendUint32(append(b, o.id[:]...), uint32(o.weight))
+		b = le.AppendUint32(b, o.old)
+		b = le.AppendUint64(b, o.at)
+	}
+	return seal(b)
 }
 
 func decodeRoot(b []byte) (*root, error) {
-	if err := checkBox(b, rootMagic, rootHeader+4); err != nil {
+	if err := unseal(b, rootMagic, rootHeader+4); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	r := &root{version: binary.LittleEndian.Uint64(b[8:])}
-	total, n := binary.LittleEndian.Uint64(b[24:]), binary.LittleEndian.Uint64(b[32:])
-	if n > maxPictures || uint64(len(b)) != rootHeader+n*entrySize+4 { // before memory is spent on n
-		return nil, fmt.Errorf("root: %w: %d bytes for %d pictures", ErrFormat, len(b), n)
+	r := &root{version: le.Uint64(b[8:]), epoch: le.Uint64(b[24:])}
+	rows, tail, overrides := int(le.Uint32(b[32:])), int(le.Uint32(b[36:])), int(le.Uint32(b[40:]))
+	// Before memory is spent on the counts.
+	if rows > maxSegments || tail > hardTail || overrides > maxOverrides || len(b) != rootHeader+rows*rowSize+tail*tailSize+overrides*overrideSize+4 {
+		return nil, fmt.Errorf("root: %w: %d bytes for %d segments, %d in the tail, %d overrides", ErrFormat, len(b), rows, tail, overrides)
 	}
-	r.entries = make([]entry, n)
-	for i := range r.entries {
-		at := b[rootHeader+i*entrySize:]
-		e := entry{id: pet.ID(at[:16]), weight: pet.Weight(binary.LittleEndian.Uint32(at[16:]))}
-		if e.weight == 0 || e.weight > pet.MaxWeight || !e.id.Type().Known() {
-			return nil, fmt.Errorf("root: %w: picture %s of weight %d", ErrFormat, e.id, e.weight)
+	b = b[rootHeader:]
+	r.rows = make([]row, rows)
+	for i := range r.rows {
+		r.rows[i] = row{name: le.Uint64(b), n: le.Uint32(b[8:]), max: le.Uint32(b[12:]), total: le.Uint64(b[16:]), first: pet.ID(b[24:40]), last: pet.ID(b[40:56])}
+		if err := r.rows[i].check(); err != nil {
+			return nil, fmt.Errorf("root: segment %d: %w", i, err)
 		}
-		if i > 0 && bytes.Compare(r.entries[i-1].id[:], e.id[:]) >= 0 {
-			return nil, fmt.Errorf("root: %w: picture %s out of order", ErrFormat, e.id)
-		}
-		r.entries[i] = e
-		r.total += uint64(e.weight)
+		b = b[rowSize:]
 	}
-	if r.total != total {
-		return nil, fmt.Errorf("root: %w: weights sum to %d, header says %d", ErrFormat, r.total, total)
+	r.tail = make([]weighted, tail)
+	for i := range r.tail {
+		r.tail[i] = weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))}
+		if w := r.tail[i]; w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && compare(r.tail[i-1].id, w.id) >= 0 {
+			return nil, fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.id, w.weight)
+		}
+		b = b[tailSize:]
+	}
+	r.overrides = make([]override, overrides)
+	for i := range r.overrides {
+		r.overrides[i] = override{weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))}, le.Uint32(b[20:]), le.Uint64(b[24:])}
+		if o := r.overrides[i]; o.weight > pet.MaxWeight || i > 0 && compare(r.overrides[i-1].id, o.id) >= 0 {
+			return nil, fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.id, o.weight)
+		}
+		b = b[overrideSize:]
 	}
 	return r, nil
 }
 
-// checkBox checks what every object of ours has: a magic, a format version, and a CRC-32C of all before it at the end.
-func checkBox(b []byte, magic string, atLeast int) error {
-	if len(b) < atLeast {
-		return fmt.Errorf("%w: %d bytes, at least %d expected: truncated", ErrFormat, len(b), atLeast)
-	}
-	if string(b[:4]) != magic {
-		return fmt.Errorf("%w: begins with %q, not %q", ErrFormat, b[:4], magic)
-	}
-	if v := binary.LittleEndian.Uint16(b[4:]); v != formatVersion {
-		return fmt.Errorf("%w: format version %d, this program knows %d: upgrade it", ErrFormat, v, formatVersion)
-	}
-	body := b[:len(b)-4]
-	if got, want := crc32.Checksum(body, castagnoli), binary.LittleEndian.Uint32(b[len(b)-4:]); got != want {
-		return fmt.Errorf("%w: checksum %08x, computed %08x: truncated or corrupt", ErrFormat, want, got)
+func (r row) check() error {
+	if r.n == 0 || r.n > maxSegment || r.max == 0 || r.max > uint32(pet.MaxWeight) || r.total < uint64(r.max) || r.total > uint64(r.n)*uint64(r.max) || compare(r.first, r.last) > 0 {
+		return fmt.Errorf("%w: %d pictures, weights to %d, total %d, from %s to %s", ErrFormat, r.n, r.max, r.total, r.first, r.last)
 	}
 	return nil
 }

@@ -2,10 +2,8 @@ package index
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"time"
 
@@ -44,9 +42,9 @@ const (
 // cacheForever goes with bytes whose name is their hash: no copy of them is ever stale.
 const cacheForever = "public, max-age=31536000, immutable"
 
-// createPhoto stores the bytes and says whether this call certainly made the object.
-func (x *Index) createPhoto(ctx context.Context, p Photo) (bool, error) {
-	_, err := x.photos.Create(ctx, pet.Key(x.label, p.ID), p.Body, blob.Attr{
+// createPhoto stores the bytes and says whether this call certainly made the object, and what the store's clock was.
+func (x *Index) createPhoto(ctx context.Context, p Photo) (created bool, date time.Time, err error) {
+	attr := blob.Attr{
 		ContentType: p.ID.Type().MediaType(), CacheControl: cacheForever,
 		Meta: map[string]string{
 			metaWeight:     strconv.FormatUint(uint64(p.Weight), 10),
@@ -54,37 +52,65 @@ func (x *Index) createPhoto(ctx context.Context, p Photo) (bool, error) {
 			metaHeight:     strconv.Itoa(p.Height),
 			metaUploadedAt: x.now().UTC().Format(time.RFC3339),
 		},
-	})
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, blob.ErrExists):
-		return false, nil
 	}
-	return false, err
+	for try := 0; ; try++ {
+		info, err := x.photos.Create(ctx, pet.Key(x.label, p.ID), p.Body, attr)
+		switch {
+		case err == nil && !info.Date.IsZero():
+			return true, info.Date, nil
+		case err == nil:
+			return true, x.now(), nil
+		case errors.Is(err, blob.ErrExists):
+			return false, x.now(), nil
+		case try == 2 || !errors.Is(err, blob.ErrUnclear) || ctx.Err() != nil:
+			return false, time.Time{}, err
+		}
+		// Perhaps it is there, perhaps another upload of it was under way: the next try tells.
+		if err := x.pause(ctx); err != nil {
+			return false, time.Time{}, err
+		}
+	}
 }
 
-// Look reads the truth of a picture: its photo, then its verdict. ErrNoPicture when there is no such photo.
+// Look reads the truth of a picture: its photo, then its verdict. ErrNoPicture when there is no such photo, ErrRemoved or ErrBlocked
+// when it was taken away; the picture then weighs nothing.
 func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
-	head, err := x.photos.Head(ctx, pet.Key(x.label, id))
-	if errors.Is(err, blob.ErrNotFound) {
-		return Picture{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrNoPicture)
+	head, errHead := x.photos.Head(ctx, pet.Key(x.label, id))
+	if errHead != nil && !errors.Is(errHead, blob.ErrNotFound) {
+		return Picture{}, errHead
 	}
-	if err != nil {
+	v, _, err := x.verdict(ctx, id)
+	switch {
+	case err != nil:
 		return Picture{}, err
+	case v.state == removed:
+		return Picture{Label: x.label, ID: id, Seq: v.seq}, fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
+	case v.state == blocked:
+		return Picture{Label: x.label, ID: id, Seq: v.seq}, fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
+	case errHead != nil:
+		return Picture{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrNoPicture)
 	}
 	p, err := pictureOf(x.label, id, head)
 	if err != nil {
 		return Picture{}, err
 	}
-	v, _, err := x.verdict(ctx, id)
-	if err != nil {
-		return Picture{}, err
-	}
-	if v.seq > 0 {
+	if v.state == live {
 		p.Weight, p.Seq = v.weight, v.seq
 	}
 	return p, nil
+}
+
+// weigh is the truth as the index needs it: a picture that is gone weighs nothing.
+func (x *Index) weigh(ctx context.Context, id pet.ID) (pet.Weight, error) {
+	p, err := x.Look(ctx, id)
+	if gone(err) {
+		return 0, nil
+	}
+	return p.Weight, err
+}
+
+func gone(err error) bool {
+	return errors.Is(err, ErrNoPicture) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrBlocked)
 }
 
 func pictureOf(label pet.Label, id pet.ID, head blob.Info) (Picture, error) {
@@ -103,35 +129,53 @@ func pictureOf(label pet.Label, id pet.ID, head blob.Info) (Picture, error) {
 
 // verdict is a decision about a picture after its upload (FORMAT.md, "Verdicts"). The zero value stands for "none".
 type verdict struct {
+	state  state
 	seq    uint64
-	weight pet.Weight
+	weight pet.Weight // when live
+	when   time.Time  // of a removal
+	nonce  uint64     // makes every verdict's bytes, and so its ETag, its own
 }
+
+type state byte
+
+const (
+	undecided state = iota
+	live
+	removed
+	blocked
+)
 
 const (
 	verdictMagic = "PPVD"
-	verdictSize  = 36
-	verdictLive  = 1
+	verdictSize  = 40
 )
 
-func (v verdict) encode(nonce uint64) []byte {
+func (v verdict) encode() []byte {
 	b := make([]byte, 0, verdictSize)
 	b = append(b, verdictMagic...)
-	b = binary.LittleEndian.AppendUint16(b, formatVersion)
-	b = append(b, verdictLive, 0)
-	b = binary.LittleEndian.AppendUint64(b, v.seq)
-	b = binary.LittleEndian.AppendUint64(b, nonce)
-	b = binary.LittleEndian.AppendUint32(b, uint32(v.weight))
-	b = binary.LittleEndian.AppendUint32(b, 0)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	b = le.AppendUint16(b, formatVersion)
+	b = append(b, byte(v.state), 0)
+	b = le.AppendUint64(b, v.seq)
+	b = le.AppendUint64(b, v.nonce)
+	b = le.AppendUint32(b, uint32(v.weight))
+	var when uint64
+	if v.state != live {
+		when = uint64(v.when.UnixMilli())
+	}
+	return seal(le.AppendUint64(b, when))
 }
 
 func decodeVerdict(b []byte) (verdict, error) {
-	if err := checkBox(b, verdictMagic, verdictSize); err != nil {
+	if err := unseal(b, verdictMagic, verdictSize); err != nil {
 		return verdict{}, fmt.Errorf("verdict: %w", err)
 	}
-	v := verdict{seq: binary.LittleEndian.Uint64(b[8:]), weight: pet.Weight(binary.LittleEndian.Uint32(b[24:]))}
-	if len(b) != verdictSize || b[6] != verdictLive || v.seq == 0 || v.weight > pet.MaxWeight {
-		return verdict{}, fmt.Errorf("verdict: %w: %d bytes, state %d, sequence %d, weight %d", ErrFormat, len(b), b[6], v.seq, v.weight)
+	v := verdict{state: state(b[6]), seq: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), weight: pet.Weight(le.Uint32(b[24:]))}
+	when := le.Uint64(b[28:])
+	if v.state != live {
+		v.when = time.UnixMilli(int64(when))
+	}
+	if len(b) != verdictSize || v.state < live || v.state > blocked || v.seq == 0 || v.weight > pet.MaxWeight || (v.state == live) != (when == 0) {
+		return verdict{}, fmt.Errorf("verdict: %w: %d bytes, state %d, sequence %d, weight %d", ErrFormat, len(b), v.state, v.seq, v.weight)
 	}
 	return v, nil
 }
@@ -155,31 +199,41 @@ func (x *Index) verdict(ctx context.Context, id pet.ID) (verdict, string, error)
 	return v, o.ETag, nil
 }
 
-// decide moves the verdict to weight by compare-and-swap. After an unclear outcome it reads again: the verdict may be its own.
-func (x *Index) decide(ctx context.Context, id pet.ID, weight pet.Weight) error {
-	ctx, cancel := context.WithTimeout(ctx, foldBudget)
+// decide moves the verdict by compare-and-swap to what next makes of the present one; an error of next ends it. After an unclear
+// outcome it reads again: the verdict may be its own.
+func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, waitBudget)
 	defer cancel()
+	mine := uint64(0)
 	for {
 		old, etag, err := x.verdict(ctx, id)
+		if err != nil || mine != 0 && old.nonce == mine {
+			return err
+		}
+		v, err := next(old)
 		if err != nil {
 			return err
 		}
-		// The nonce keeps two verdicts with equal fields from sharing an ETag.
-		body := verdict{seq: old.seq + 1, weight: weight}.encode(x.nonce())
+		v.seq, v.nonce = old.seq+1, x.nonce()
+		mine = v.nonce
 		if etag == "" {
-			_, err = x.photos.Create(ctx, x.verdictKey(id), body, blob.Attr{Once: true})
+			_, err = x.photos.Create(ctx, x.verdictKey(id), v.encode(), blob.Attr{Once: true})
 		} else {
-			_, err = x.photos.Swap(ctx, x.verdictKey(id), etag, body, blob.Attr{Once: true})
+			_, err = x.photos.Swap(ctx, x.verdictKey(id), etag, v.encode(), blob.Attr{Once: true})
 		}
 		if err == nil {
 			return nil
 		}
-		lost := errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrUnclear)
-		if !lost || ctx.Err() != nil {
+		if !lost(err) || ctx.Err() != nil {
 			return err
 		}
 		if err := x.pause(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// lost says that a conditional write did not take place, or that nobody knows: read again, and decide from what is there.
+func lost(err error) bool {
+	return errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrUnclear)
 }

@@ -5,11 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
+	"sync"
 	"time"
 
-	"petpick/src/blob"
 	"petpick/src/pet"
+)
+
+const (
+	// waitBudget is how long a change waits to be folded. After it the caller hears ErrBusy; the entry stays, and will be folded.
+	waitBudget = 5 * time.Second
+	// removalRest: after a removal, uploads of the same picture wait until no DELETE of its photo can still land: 30 s of a
+	// handler and 15 minutes of a signature.
+	removalRest = 16 * time.Minute
 )
 
 // Result says what a change came to.
@@ -21,18 +28,70 @@ type Result struct {
 	Version uint64
 }
 
-// Add stores a picture and brings it into the draw. When it returns, the picture is durable and in the index.
+// Add stores a picture and brings it into the draw. When it returns, the picture is durable and in the index. A picture that was
+// there before keeps what it has. ErrBlocked, and ErrRemoved for a while, when it was taken away.
 //
-// The photo is written first: a crash between the two leaves a photo that is not drawn, and adding it again heals that; the
-// reverse would draw a picture that is not there. A picture that was there before keeps what it has.
+// The photo is written first, and the journal after it: a crash between the two leaves a photo that is not drawn, which adding it
+// again, or fsck, heals; the reverse would draw a picture that is not there. The verdict is read before the photo is written and
+// again after it: a removal that comes in between has either seen the photo, or is seen here.
 func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
-	created, err := x.createPhoto(ctx, p)
+	v, _, err := x.verdict(ctx, p.ID)
 	if err != nil {
 		return Result{}, err
 	}
-	r, err := x.touch(ctx, p.ID)
-	r.Created = created
-	return r, err
+	if err := x.mayAdd(p.ID, v); err != nil {
+		return Result{}, err
+	}
+	created, date, err := x.createPhoto(ctx, p)
+	if err != nil {
+		return Result{}, err
+	}
+	after, _, err := x.verdict(ctx, p.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := x.mayAdd(p.ID, after); err != nil {
+		return Result{}, errors.Join(err, x.withdraw(ctx, p.ID))
+	}
+	if after.state == removed || after.state == blocked { // long ago: back to life
+		err := x.decide(ctx, p.ID, func(old verdict) (verdict, error) {
+			if err := x.mayAdd(p.ID, old); err != nil {
+				return verdict{}, err
+			}
+			if old.state == live {
+				return old, nil
+			}
+			return verdict{state: live, weight: p.Weight}, nil
+		})
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	version, err := x.announce(ctx, note{id: p.ID, add: created && after.state == undecided, weight: p.Weight, date: date})
+	if err != nil {
+		return Result{}, err
+	}
+	pic, err := x.Look(ctx, p.ID)
+	return Result{Picture: pic, Created: created, Version: version}, err
+}
+
+// mayAdd says whether a verdict lets a picture in.
+func (x *Index) mayAdd(id pet.ID, v verdict) error {
+	switch {
+	case v.state == blocked:
+		return fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
+	case v.state == removed && x.now().Sub(v.when) < removalRest:
+		return fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
+	}
+	return nil
+}
+
+// withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
+func (x *Index) withdraw(ctx context.Context, id pet.ID) error {
+	if _, err := x.announce(ctx, note{id: id}); err != nil {
+		return err
+	}
+	return x.photos.Delete(ctx, pet.Key(x.label, id))
 }
 
 // Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
@@ -40,190 +99,176 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 	if _, err := x.Look(ctx, id); err != nil {
 		return Result{}, err
 	}
-	if err := x.decide(ctx, id, w); err != nil {
+	err := x.decide(ctx, id, func(old verdict) (verdict, error) {
+		switch old.state {
+		case removed:
+			return verdict{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
+		case blocked:
+			return verdict{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
+		}
+		return verdict{state: live, weight: w}, nil
+	})
+	if err != nil {
 		return Result{}, err
 	}
-	return x.touch(ctx, id)
+	version, err := x.announce(ctx, note{id: id})
+	if err != nil {
+		return Result{}, err
+	}
+	pic, err := x.Look(ctx, id)
+	return Result{Picture: pic, Version: version}, err
 }
 
-// change is a picture whose truth may have changed: "look at it again, and bring the index in line".
-type change struct {
-	id     pet.ID
-	result Result // what the truth said, and a version of the index that agrees
-	err    error  // the truth could not be read
-	done   chan struct{}
-}
-
-// touch returns when the index holds what the truth said of id at some moment after the call. Callers that meet in one process
-// share a swap: one folds for all who wait.
-func (x *Index) touch(ctx context.Context, id pet.ID) (Result, error) {
-	c := &change{id: id, done: make(chan struct{})}
-	x.queueMu.Lock()
-	x.queue = append(x.queue, c)
-	x.queueMu.Unlock()
-	for {
-		select {
-		case <-c.done:
-			return c.result, c.err
-		case <-ctx.Done():
-			x.withdraw(c)
-			return Result{}, fmt.Errorf("%s/%s: %w: %w", x.label, id, ErrBusy, ctx.Err())
-		case x.lead <- struct{}{}:
-			err := x.foldQueue(ctx)
-			<-x.lead
-			if err != nil {
-				x.withdraw(c)
-				return Result{}, err
-			}
+// Remove takes a picture out of the draw, and then deletes its bytes; with block it may not be uploaded again. It may be repeated:
+// each step that a crash left undone is done then. The verdict is swapped even when it says "removed" already: an upload that read
+// the old one must not find its swap succeed.
+func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, error) {
+	pic, err := x.Look(ctx, id)
+	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) {
+		return Result{}, err
+	}
+	err = x.decide(ctx, id, func(old verdict) (verdict, error) {
+		if block || old.state == blocked {
+			return verdict{state: blocked, when: x.now()}, nil
 		}
+		return verdict{state: removed, when: x.now()}, nil
+	})
+	if err != nil {
+		return Result{}, err
 	}
+	version, err := x.announce(ctx, note{id: id})
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Picture: pic, Version: version}, x.photos.Delete(ctx, pet.Key(x.label, id))
 }
 
-func (x *Index) withdraw(c *change) {
-	x.queueMu.Lock()
-	defer x.queueMu.Unlock()
-	x.queue = slices.DeleteFunc(x.queue, func(q *change) bool { return q == c })
-}
-
-// foldQueue folds all that waits. When it fails, everything waits again, and the next waiter tries.
-func (x *Index) foldQueue(ctx context.Context) error {
-	x.queueMu.Lock()
-	batch := x.queue
-	x.queue = nil
-	x.queueMu.Unlock()
-	if len(batch) == 0 {
-		return nil
+// announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the
+// picture is in the root would not be enough: it may be there as it was before.)
+func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
+	key, err := x.post(ctx, n)
+	if err != nil {
+		return 0, err
 	}
-	if err := x.fold(ctx, batch); err != nil {
-		x.queueMu.Lock()
-		x.queue = append(batch, x.queue...)
-		x.queueMu.Unlock()
-		return err
-	}
-	for _, c := range batch {
-		close(c.done)
-	}
-	return nil
-}
-
-// fold brings the pictures of batch into the root by compare-and-swap. The order makes it safe beside any other writer: the root
-// is read first, then the truth, and the swap fails if the root moved in between; so a truth can never be overwritten in the
-// index by an older one.
-func (x *Index) fold(ctx context.Context, batch []*change) error {
-	ctx, cancel := context.WithTimeout(ctx, foldBudget)
+	ctx, cancel := context.WithTimeout(ctx, waitBudget)
 	defer cancel()
-	base := x.view.Load() // may be old: then the swap fails, or the check that it still stands does
+	done := x.waiters.add(key)
+	defer x.waiters.remove(key)
 	for {
-		if base == nil {
-			var err error
-			if base, err = x.load(ctx, nil, x.now()); err != nil {
-				return err
+		if rand.Float64() < x.waiters.eagerness() {
+			folded, err := x.foldInTurn(ctx, done)
+			if err != nil {
+				return 0, err
 			}
-		}
-		changes, err := x.differences(ctx, base.root, batch)
-		if err != nil {
-			return err
-		}
-		var now *view
-		if len(changes) == 0 {
-			now, err = x.confirm(ctx, base)
-		} else {
-			now, err = x.swap(ctx, base, changes)
-		}
-		if err != nil {
-			return err
-		}
-		if now != nil {
-			x.publish(now)
-			for _, c := range batch {
-				c.result.Version = now.version
+			if folded {
+				return x.view.Load().version, nil
 			}
-			return nil
 		}
 		if err := x.pause(ctx); err != nil {
-			return err
+			return 0, err
 		}
-		base = nil
-	}
-}
-
-// differences reads the truth of every picture of the batch, after the root r was read, and returns where r differs. A picture
-// whose truth cannot be read fails alone.
-func (x *Index) differences(ctx context.Context, r *root, batch []*change) (map[pet.ID]pet.Weight, error) {
-	each(len(batch), 16, func(i int) {
-		c := batch[i]
-		c.result.Picture, c.err = x.Look(ctx, c.id)
-	})
-	if err := ctx.Err(); err != nil { // the folder's own end is no reason to fail those who wait
-		return nil, fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, err)
-	}
-	changes := map[pet.ID]pet.Weight{}
-	for _, c := range batch {
-		gone := errors.Is(c.err, ErrNoPicture) // weighs nothing
-		if (c.err == nil || gone) && r.weight(c.id) != c.result.Weight {
-			changes[c.id] = c.result.Weight
+		select {
+		case <-done:
+			return x.view.Load().version, nil
+		default:
+		}
+		if still, err := x.pending(ctx, key); err != nil {
+			return 0, err
+		} else if !still {
+			v, err := x.newer(ctx)
+			if err != nil {
+				return 0, err
+			}
+			return v.version, nil
 		}
 	}
-	return changes, nil
 }
 
-// swap writes the next root. It returns nil and no error when another writer was first, or when nobody knows: start over then,
-// for the root says what happened.
-func (x *Index) swap(ctx context.Context, base *view, changes map[pet.ID]pet.Weight) (*view, error) {
-	next, err := base.with(changes)
-	if err != nil {
-		return nil, err
-	}
-	sent := x.now()
-	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	body := next.encode(x.nonce())
-	var info blob.Info
-	if base.etag == "" {
-		info, err = x.store.Create(ctx, x.rootKey(), body, blob.Attr{Once: true})
-	} else {
-		info, err = x.store.Swap(ctx, x.rootKey(), base.etag, body, blob.Attr{Once: true})
-	}
-	switch {
-	case err == nil:
-		return &view{root: next, etag: info.ETag, sent: sent, known: x.now()}, nil
-	case ctx.Err() == nil && (errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrUnclear)):
-		return nil, nil
-	}
-	return nil, err
-}
-
-// confirm returns a view of base if it is still the current root after the truth was read, and nil if it is not.
-func (x *Index) confirm(ctx context.Context, base *view) (*view, error) {
-	now, err := x.load(ctx, base, x.now())
-	if err != nil || now.etag != base.etag {
-		return nil, err
-	}
-	return now, nil
-}
-
-// pause lets a crowd of writers spread out; ErrBusy when the time is up.
-func (x *Index) pause(ctx context.Context) error {
-	t := time.NewTimer(rand.N(40 * time.Millisecond))
-	defer t.Stop()
+// foldInTurn folds, or waits for another of this process to: one fold carries everyone who waits. It says whether done is closed.
+func (x *Index) foldInTurn(ctx context.Context, done <-chan struct{}) (bool, error) {
 	select {
-	case <-t.C:
-		return nil
+	case <-done:
+		return true, nil
 	case <-ctx.Done():
-		return fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, ctx.Err())
+		return false, fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, ctx.Err())
+	case x.folding <- struct{}{}:
+	}
+	defer func() { <-x.folding }()
+	select {
+	case <-done:
+		return true, nil
+	default:
+	}
+	applied, err := x.fold(ctx)
+	x.waiters.learn(err)
+	if errors.Is(err, errBeaten) {
+		return false, nil
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, err)
+		}
+		return false, err
+	}
+	x.waiters.wake(applied)
+	select {
+	case <-done:
+		return true, nil
+	default:
+		return false, nil
 	}
 }
 
-// each calls f(0) … f(n-1), at most wide at a time.
-func each(n, wide int, f func(int)) {
-	slots := make(chan struct{}, wide)
-	for i := range n {
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			f(i)
-		}()
+// waiters are the changes of this process that wait to be folded.
+type waiters struct {
+	mu     sync.Mutex
+	byKey  map[string]chan struct{}
+	losses int // swaps lost in a row, about
+}
+
+func (w *waiters) add(key string) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byKey == nil {
+		w.byKey = map[string]chan struct{}{}
 	}
-	for range wide {
-		slots <- struct{}{}
+	done := make(chan struct{})
+	w.byKey[key] = done
+	return done
+}
+
+func (w *waiters) remove(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.byKey, key)
+}
+
+func (w *waiters) wake(keys []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, key := range keys {
+		if done, waits := w.byKey[key]; waits {
+			close(done)
+			delete(w.byKey, key)
+		}
+	}
+}
+
+// eagerness is the probability of trying to fold rather than leaving it to others. It halves with each swap lost to another
+// process: a crowd of them elects about one folder at a time without speaking to each other.
+func (w *waiters) eagerness() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return 1 / float64(int(1)<<w.losses)
+}
+
+func (w *waiters) learn(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case errors.Is(err, errBeaten):
+		w.losses = min(w.losses+1, 6)
+	case err == nil:
+		w.losses = max(w.losses-1, 0)
 	}
 }

@@ -60,15 +60,21 @@ On loopback the bearer token "dev" may do everything.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&cfg.addr, "addr", "127.0.0.1:8080", "address to listen on, on loopback")
-	f.StringVar(&cfg.data, "data", ".petpick", "folder that keeps everything")
 	f.StringVar(&cfg.publicURL, "public-url", "", "base URL in absolute links (default http://ADDR)")
+	f.StringVar(&cfg.logLevel, "log-level", "info", "debug, info, warn or error")
+	storeFlags(cmd, &cfg)
+	return cmd
+}
+
+// storeFlags say where the buckets are.
+func storeFlags(cmd *cobra.Command, cfg *serveConfig) {
+	f := cmd.Flags()
+	f.StringVar(&cfg.data, "data", ".petpick", "folder that keeps everything")
 	f.StringVar(&cfg.s3Endpoint, "s3-endpoint", "", "use this S3-compatible server instead of the embedded one; credentials as for the aws command")
 	f.StringVar(&cfg.s3Addr, "s3-addr", "127.0.0.1:0", "address of the embedded S3 server, on loopback; port 0 takes a free one")
 	f.StringVar(&cfg.region, "region", "us-east-1", "region of the S3 server")
 	f.StringVar(&cfg.photosBucket, "photos-bucket", "petpick-photos", "bucket of the pictures; made when missing")
 	f.StringVar(&cfg.indexBucket, "index-bucket", "petpick-index", "bucket of the index; made when missing")
-	f.StringVar(&cfg.logLevel, "log-level", "info", "debug, info, warn or error")
-	return cmd
 }
 
 // loopback refuses an address that others can reach: everyone knows the token "dev".
@@ -124,6 +130,9 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		return err
 	}
 	banner(stdout, cfg, store)
+	upkeep, stopUpkeep := context.WithCancel(ctx)
+	defer stopUpkeep()
+	go tendEachMinute(upkeep, cfg, store, log.With(slog.String("function", "tend")))
 	return listen(ctx, listener, handler, store.done, log)
 }
 
@@ -170,6 +179,27 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, er
 		}},
 		Log: log,
 	})
+}
+
+// tendEachMinute is the schedule of the tend function.
+func tendEachMinute(ctx context.Context, cfg serveConfig, store *store, log *slog.Logger) {
+	indexes := index.OpenAll(index.Config{
+		Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Log: log,
+	})
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		for label, idx := range indexes {
+			if err := idx.Tend(ctx); err != nil && ctx.Err() == nil {
+				log.Error("upkeep failed: it is tried again in a minute", slog.Any("label", label), slog.Any("error", err))
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // listen serves until the context ends or the store does, and lets requests under way finish.

@@ -442,8 +442,8 @@ func (s *server) wantDrawable(t *testing.T, ids map[string]bool) {
 	for id := range ids {
 		missing[id] = true
 	}
-	// Of 1,200 pictures one or more are missed by 40,000 draws with a probability of 4e-12.
-	for range 40_000 {
+	// Of 3,000 pictures one or more are missed by 90,000 draws with a probability of 3e-10.
+	for range 90_000 {
 		location := s.get(t, "/random?label=dog").header.Get("Location")
 		delete(missing, strings.TrimSuffix(strings.TrimPrefix(location, "/dog/"), ".png"))
 		if len(missing) == 0 {
@@ -612,6 +612,42 @@ func TestAnotherS3Server(t *testing.T) {
 		if got != 120 {
 			t.Errorf("stats count %d of 120", got)
 		}
+	}
+}
+
+// A crowd of 3,000 fills the tail: it is spilled, and upkeep from another process merges while uploads go on.
+func TestUpkeepBesideUploads(t *testing.T) {
+	s := start(t, t.TempDir())
+	m := regexp.MustCompile(`AWS_ACCESS_KEY_ID=(\S+) AWS_SECRET_ACCESS_KEY=(\S+)[\s\S]*--endpoint-url (\S+) `).FindStringSubmatch(s.banner)
+	t.Setenv("AWS_ACCESS_KEY_ID", m[1])
+	t.Setenv("AWS_SECRET_ACCESS_KEY", m[2])
+	stop, tended := make(chan struct{}), make(chan int)
+	go func() {
+		runs := 0
+		defer func() { tended <- runs }()
+		for ; ; runs++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if out, err := program("tend", "--s3-endpoint", m[3]).CombinedOutput(); err != nil {
+				t.Errorf("tend: %v: %s", err, out)
+				return
+			}
+		}
+	}()
+	acked := s.crowd(0, 3000)
+	close(stop)
+	if runs := <-tended; runs < 2 || len(acked) != 3000 {
+		t.Errorf("%d runs of tend, %d of 3,000 uploads acknowledged\n%s", runs, len(acked), s.log)
+	}
+	if got := decode[stats](t, s.get(t, "/stats").body).Labels["dog"]; got.Pictures != 3000 || got.Weight != 3000 {
+		t.Errorf("stats: %+v, want 3,000 pictures", got)
+	}
+	s.wantDrawable(t, acked)
+	if out, err := program("tend", "--data", t.TempDir()).CombinedOutput(); err != nil { // nothing to do
+		t.Errorf("tend of an empty folder: %v: %s", err, out)
 	}
 }
 

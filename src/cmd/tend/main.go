@@ -1,0 +1,48 @@
+// Command tend is the scheduled Lambda that keeps the index in order: it folds what crashed writers left, merges segments, and deletes
+// those that nothing lists.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"petpick/src/blob/s3blob"
+	"petpick/src/config"
+	"petpick/src/index"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	handler, err := build(context.Background(), log)
+	if err != nil {
+		log.Error("start", slog.Any("error", err))
+		os.Exit(1)
+	}
+	lambda.Start(handler)
+}
+
+func build(ctx context.Context, log *slog.Logger) (func(context.Context, json.RawMessage) error, error) {
+	cfg, err := config.Load(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	aws, err := awsconfig.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s3 := s3blob.Client(aws, "")
+	indexes := index.OpenAll(index.Config{Photos: s3blob.New(s3, cfg.PhotosBucket), Index: s3blob.New(s3, cfg.IndexBucket), Log: log})
+	return func(ctx context.Context, _ json.RawMessage) error {
+		var errs []error
+		for _, idx := range indexes {
+			errs = append(errs, idx.Tend(ctx))
+		}
+		return errors.Join(errs...)
+	}, nil
+}

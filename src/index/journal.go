@@ -1,0 +1,114 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"petpick/src/blob"
+	"petpick/src/pet"
+)
+
+// note is a journal entry (FORMAT.md, "Journal"). The key carries everything; the object is empty. An ADD brings a new picture with
+// its weight; a TOUCH says only "look at this picture again".
+type note struct {
+	key    string
+	id     pet.ID
+	add    bool
+	weight pet.Weight // of an ADD
+	date   time.Time  // of an ADD: the store's clock when its photo was written
+	landed time.Time  // when the entry appeared, by the store's clock; to the second
+}
+
+func (x *Index) journalPrefix() string { return "journal/" + string(x.label) + "/" }
+
+// key has the nonce first: keys that begin at random let S3 split the prefix under load.
+func (n note) name(nonce uint64) string {
+	if n.add {
+		return fmt.Sprintf("%016x-%s-add-%d-%d", nonce, n.id, n.weight, n.date.UnixMilli())
+	}
+	return fmt.Sprintf("%016x-%s-touch", nonce, n.id)
+}
+
+func parseNote(name string) (note, error) {
+	parts := strings.Split(name, "-")
+	bad := fmt.Errorf("journal key %q: %w", name, ErrFormat)
+	if len(parts) < 3 || len(parts[0]) != 16 {
+		return note{}, bad
+	}
+	id, err := pet.ParseID(parts[1])
+	if err != nil {
+		return note{}, bad
+	}
+	n := note{id: id, add: parts[2] == "add"}
+	switch {
+	case !n.add && parts[2] == "touch" && len(parts) == 3:
+		return n, nil
+	case !n.add || len(parts) != 5:
+		return note{}, bad
+	}
+	weight, err1 := strconv.ParseUint(parts[3], 10, 24)
+	ms, err2 := strconv.ParseInt(parts[4], 10, 64)
+	if err1 != nil || err2 != nil {
+		return note{}, bad
+	}
+	n.weight, n.date = pet.Weight(weight), time.UnixMilli(ms)
+	return n, nil
+}
+
+// post writes the entry, by a single attempt: an attempt of the SDK that lands late would be a second entry. When nobody knows
+// whether an ADD was written, a TOUCH says all that still has to be said, whether or not the ADD is there, or comes.
+func (x *Index) post(ctx context.Context, n note) (string, error) {
+	key := x.journalPrefix() + n.name(x.nonce())
+	_, err := x.store.Create(ctx, key, nil, blob.Attr{Once: true})
+	if err == nil {
+		return key, nil
+	}
+	if !lost(err) || ctx.Err() != nil {
+		return "", err
+	}
+	n.add = false
+	key = x.journalPrefix() + n.name(x.nonce())
+	_, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true})
+	return key, err
+}
+
+// maxNotes is what one fold reads: more wait for the next.
+const maxNotes = 5000
+
+// readJournal lists the entries. complete says that there were no others at that moment.
+func (x *Index) readJournal(ctx context.Context) (notes []note, complete bool, err error) {
+	after := ""
+	for len(notes) < maxNotes {
+		page, err := x.store.List(ctx, x.journalPrefix(), after, 1000)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, o := range page.Objects {
+			n, err := parseNote(strings.TrimPrefix(o.Key, x.journalPrefix()))
+			if err != nil {
+				x.log.ErrorContext(ctx, "journal entry passed over", "error", err)
+				continue
+			}
+			n.key, n.landed = o.Key, o.Modified
+			notes = append(notes, n)
+		}
+		if !page.More {
+			return notes, true, nil
+		}
+		after = page.Objects[len(page.Objects)-1].Key
+	}
+	return notes, false, nil
+}
+
+// pending says whether an entry is still to be folded.
+func (x *Index) pending(ctx context.Context, key string) (bool, error) {
+	_, err := x.store.Head(ctx, key)
+	if errors.Is(err, blob.ErrNotFound) {
+		return false, nil
+	}
+	return true, err
+}

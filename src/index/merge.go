@@ -1,0 +1,382 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"petpick/src/pet"
+)
+
+const (
+	// collectAge: a segment that no root lists may be one that a merge under way is about to list.
+	collectAge = time.Hour
+	// chunk is how many records of an input a merge holds at a time.
+	chunk = 8192
+)
+
+// Tend does the upkeep of a label: it folds what crashed writers left in the journal, merges segments, and deletes those that no
+// root lists. Any number may run at once, stall, or die: each step leaves things as sound as it found them.
+func (x *Index) Tend(ctx context.Context) error {
+	return errors.Join(x.sweep(ctx), x.merge(ctx), x.collect(ctx))
+}
+
+// sweep folds until the journal is empty, or does not get shorter.
+func (x *Index) sweep(ctx context.Context) error {
+	for {
+		applied, err := x.foldAlone(ctx)
+		switch {
+		case errors.Is(err, errBeaten):
+			if err := x.pause(ctx); err != nil {
+				return err
+			}
+		case err != nil || len(applied) == 0:
+			return err
+		}
+	}
+}
+
+func (x *Index) foldAlone(ctx context.Context) ([]string, error) {
+	x.folding <- struct{}{}
+	defer func() { <-x.folding }()
+	applied, err := x.fold(ctx)
+	x.waiters.wake(applied)
+	return applied, err
+}
+
+// merge replaces some segments by their union, in which overrides are absorbed. The new segments are written before the root is
+// swapped: a crash between the two leaves orphans, which collect deletes; the reverse would lose pictures.
+func (x *Index) merge(ctx context.Context) error {
+	base, err := x.load(ctx, nil, x.now())
+	if err != nil {
+		return err
+	}
+	inputs, absorbed := x.plan(base.root)
+	if len(inputs) == 0 && len(absorbed) == 0 {
+		return nil
+	}
+	outputs, err := x.union(ctx, inputs, absorbed)
+	if err != nil {
+		return err
+	}
+	for {
+		done, err := x.replace(ctx, base.root, inputs, outputs, absorbed)
+		if !errors.Is(err, errBeaten) {
+			if done {
+				x.log.InfoContext(ctx, "merged", slog.Any("label", x.label), slog.Int("inputs", len(inputs)), slog.Int("outputs", len(outputs)), slog.Int("absorbed", len(absorbed)))
+			}
+			return err
+		}
+		if err := x.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// plan chooses what to merge. Everything at once while it fits one segment; beyond that, segments of about one size, of which
+// there are then few for each power of four.
+func (x *Index) plan(r *root) (inputs []row, absorbed []override) {
+	old := x.oldOverrides(r)
+	pictures := len(old)
+	for _, row := range r.rows {
+		pictures += int(row.n)
+	}
+	crowded := len(old) >= x.limits.absorb || len(r.overrides) > x.limits.overrides/2 && len(old) > 0
+	switch {
+	case pictures <= x.limits.segment && (len(r.rows) >= x.limits.merge || crowded):
+		inputs = r.rows
+	case pictures <= x.limits.segment:
+		return nil, nil
+	default:
+		classes := map[int][]row{}
+		for _, row := range r.rows {
+			if int(row.n) < x.limits.segment/2 {
+				class := 0
+				for n := row.n; n > 4; n /= 4 {
+					class++
+				}
+				classes[class] = append(classes[class], row)
+			}
+		}
+		for class := range 16 {
+			if len(classes[class]) >= x.limits.merge {
+				inputs = classes[class]
+				break
+			}
+		}
+		if crowded {
+			inputs = x.mostOverridden(r, old)
+		}
+	}
+	for _, o := range old {
+		if coveredBy(r.rows, inputs, o.id) {
+			absorbed = append(absorbed, o)
+		}
+	}
+	if len(inputs) == 0 && len(absorbed) < x.limits.absorb {
+		return nil, nil
+	}
+	return inputs, absorbed
+}
+
+// oldOverrides are those that no ADD can need any more: one that is still on its way would be too late, and count as a TOUCH.
+func (x *Index) oldOverrides(r *root) []override {
+	limit := uint64(x.now().Add(-absorbAge).UnixMilli())
+	var old []override
+	for _, o := range r.overrides {
+		if o.at <= limit {
+			old = append(old, o)
+		}
+	}
+	return old
+}
+
+// mostOverridden are the small segments, and the large one that holds most overrides.
+func (x *Index) mostOverridden(r *root, old []override) []row {
+	var inputs []row
+	var best row
+	most := 0
+	for _, row := range r.rows {
+		if int(row.n) < x.limits.segment/2 {
+			inputs = append(inputs, row)
+			continue
+		}
+		count := 0
+		for _, o := range old {
+			if row.covers(o.id) {
+				count++
+			}
+		}
+		if count > most {
+			best, most = row, count
+		}
+	}
+	if most > 0 {
+		inputs = append(inputs, best)
+	}
+	return inputs
+}
+
+// coveredBy says whether inputs has all rows that can hold the picture: only then may its override be absorbed, for a copy elsewhere
+// would come back to life.
+func coveredBy(rows, inputs []row, id pet.ID) bool {
+	for _, r := range rows {
+		if r.covers(id) && !slices.Contains(inputs, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// union streams the inputs in the order of ids into as few segments as hold them.
+func (x *Index) union(ctx context.Context, inputs []row, absorbed []override) ([]row, error) {
+	most := len(absorbed)
+	var streams []*stream
+	for _, r := range inputs {
+		most += int(r.n)
+		streams = append(streams, &stream{x: x, row: r})
+	}
+	if most == 0 {
+		return nil, nil
+	}
+	parts := (most + x.limits.segment - 1) / x.limits.segment
+	limit := (most + parts - 1) / parts
+	var rows []row
+	var ids []pet.ID
+	var weights []pet.Weight
+	flush := func() error {
+		if len(ids) == 0 {
+			return nil
+		}
+		r, err := x.putSegment(ctx, newSegment(ids, weights))
+		rows, ids, weights = append(rows, r), nil, nil
+		return err
+	}
+	add := func(w weighted) error {
+		if w.weight == 0 {
+			return nil
+		}
+		if ids == nil {
+			ids, weights = make([]pet.ID, 0, limit), make([]pet.Weight, 0, limit)
+		}
+		ids, weights = append(ids, w.id), append(weights, w.weight)
+		if len(ids) == limit {
+			return flush()
+		}
+		return nil
+	}
+	err := mergeStreams(ctx, streams, absorbed, add)
+	if err == nil {
+		err = flush()
+	}
+	return rows, err
+}
+
+// mergeStreams calls add for every picture of the streams that is not absorbed, and for the absorbed ones, in the order of ids.
+func mergeStreams(ctx context.Context, streams []*stream, absorbed []override, add func(weighted) error) error {
+	for {
+		var lowest *stream
+		for _, s := range streams {
+			if err := s.fill(ctx); err != nil {
+				return err
+			}
+			if !s.done() && (lowest == nil || compare(s.head().id, lowest.head().id) < 0) {
+				lowest = s
+			}
+		}
+		switch {
+		case lowest == nil && len(absorbed) == 0:
+			return nil
+		case lowest == nil || len(absorbed) > 0 && compare(absorbed[0].id, lowest.head().id) <= 0:
+			o := absorbed[0]
+			absorbed = absorbed[1:]
+			for _, s := range streams { // every copy goes
+				for {
+					if err := s.fill(ctx); err != nil {
+						return err
+					}
+					if s.done() || s.head().id != o.id {
+						break
+					}
+					s.skip()
+				}
+			}
+			if err := add(o.weighted); err != nil {
+				return err
+			}
+		default:
+			w := lowest.head()
+			lowest.skip()
+			for _, s := range streams {
+				if err := s.fill(ctx); err != nil {
+					return err
+				}
+				if !s.done() && s.head().id == w.id {
+					return fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.id, ErrFormat)
+				}
+			}
+			if err := add(w); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// stream reads a segment's pictures in order, a chunk at a time.
+type stream struct {
+	x    *Index
+	row  row
+	read uint64
+	buf  []byte
+}
+
+func (s *stream) done() bool { return len(s.buf) == 0 && s.read == uint64(s.row.n) }
+
+func (s *stream) head() weighted {
+	return weighted{pet.ID(s.buf[:16]), pet.Weight(le.Uint32(s.buf[16:]))}
+}
+
+func (s *stream) skip() { s.buf = s.buf[recordSize:] }
+
+func (s *stream) fill(ctx context.Context) error {
+	if len(s.buf) > 0 || s.done() {
+		return nil
+	}
+	n := min(chunk, uint64(s.row.n)-s.read)
+	var err error
+	s.buf, err = s.x.records(ctx, s.row, s.read, n)
+	s.read += n
+	return err
+}
+
+// replace swaps the root, if the inputs are all still there. An override that changed since the merge began, or whose picture has an
+// entry in the journal, stays: it supersedes what the merge has made of it.
+func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, absorbed []override) (bool, error) {
+	cur, err := x.load(ctx, nil, x.now())
+	if err != nil {
+		return false, err
+	}
+	if cur.epoch != base.epoch { // collect may have taken our outputs for orphans
+		return false, nil
+	}
+	for _, r := range inputs {
+		if !slices.Contains(cur.rows, r) {
+			return false, nil
+		}
+	}
+	notes, complete, err := x.readJournal(ctx)
+	if err != nil || !complete {
+		return false, err
+	}
+	noted := make(map[pet.ID]bool, len(notes))
+	for _, n := range notes {
+		noted[n.id] = true
+	}
+	next := cur.next()
+	next.rows = append(slices.DeleteFunc(next.rows, func(r row) bool { return slices.Contains(inputs, r) }), outputs...)
+	for _, o := range absorbed {
+		i, there := findOverride(next.overrides, o.id)
+		if !there { // another merge was here
+			return false, nil
+		}
+		if next.overrides[i] == o && !noted[o.id] {
+			next.overrides = slices.Delete(next.overrides, i, i+1)
+		} else {
+			next.overrides[i].old = uint32(o.weight) // all the mass that segments have of it now
+		}
+	}
+	err = x.commit(ctx, cur, next)
+	return err == nil, err
+}
+
+// collect deletes segments that no root lists and that are too old to be about to. First it moves the epoch: a merge that stalled
+// for longer than that finds it changed, and does not list what is being deleted.
+func (x *Index) collect(ctx context.Context) error {
+	cur, err := x.load(ctx, nil, x.now())
+	if err != nil {
+		return err
+	}
+	orphans, err := x.orphans(ctx, cur.root)
+	if err != nil || len(orphans) == 0 {
+		return err
+	}
+	next := cur.next()
+	next.epoch++
+	if err := x.commit(ctx, cur, next); err != nil {
+		if errors.Is(err, errBeaten) {
+			return nil // the next time
+		}
+		return err
+	}
+	return x.store.DeleteMany(ctx, orphans)
+}
+
+func (x *Index) orphans(ctx context.Context, r *root) ([]string, error) {
+	prefix := "index/" + string(x.label) + "/segments/"
+	listed := make(map[uint64]bool, len(r.rows))
+	for _, row := range r.rows {
+		listed[row.name] = true
+	}
+	var orphans []string
+	for after := ""; ; {
+		page, err := x.store.List(ctx, prefix, after, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range page.Objects {
+			name, err := strconv.ParseUint(strings.TrimPrefix(o.Key, prefix), 16, 64)
+			if err == nil && !listed[name] && x.now().Sub(o.Modified) > collectAge {
+				orphans = append(orphans, o.Key)
+			}
+		}
+		if !page.More {
+			return orphans, nil
+		}
+		after = page.Objects[len(page.Objects)-1].Key
+	}
+}

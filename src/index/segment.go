@@ -1,0 +1,198 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sort"
+
+	"petpick/src/blob"
+	"petpick/src/pet"
+)
+
+// Sizes and limits (FORMAT.md, "Segment").
+const (
+	segmentMagic  = "PPSG"
+	segmentHeader = 32
+	recordSize    = 48
+	// maxSegment pictures: 2^20 weights below 2^24 have a sum below 2^44, which leaves 20 bits of a word for an alias slot.
+	maxSegment = 1 << 20
+)
+
+// segment is a segment in memory: 28 B a picture.
+type segment struct {
+	ids     []pet.ID
+	weights []pet.Weight
+	cells   []uint64
+	total   uint64
+}
+
+// newSegment takes over ids and weights, which are in the order of ids and have no weight 0.
+func newSegment(ids []pet.ID, weights []pet.Weight) *segment {
+	s := &segment{ids: ids, weights: weights, cells: make([]uint64, len(ids))}
+	for _, w := range weights {
+		s.total += uint64(w)
+	}
+	buildAlias(s.weights, s.cells, s.total)
+	return s
+}
+
+// pick takes the column that rnd chooses, and the height that is given, uniform below the total.
+func (s *segment) pick(height uint64, rnd Source) (pet.ID, pet.Weight) {
+	i := below(rnd, uint64(len(s.ids)))
+	if height >= s.cells[i]>>slotBits {
+		i = s.cells[i] & slotMask
+	}
+	return s.ids[i], s.weights[i]
+}
+
+// weight is 0 for a picture that is not there.
+func (s *segment) weight(id pet.ID) pet.Weight {
+	i := sort.Search(len(s.ids), func(i int) bool { return compare(s.ids[i], id) >= 0 })
+	if i < len(s.ids) && s.ids[i] == id {
+		return s.weights[i]
+	}
+	return 0
+}
+
+// without builds the table again, without the overridden pictures: drawing from it rejects nothing.
+func (s *segment) without(overridden map[pet.ID]struct{}) *segment {
+	var ids []pet.ID
+	var weights []pet.Weight
+	for i, id := range s.ids {
+		if _, gone := overridden[id]; !gone {
+			ids, weights = append(ids, id), append(weights, s.weights[i])
+		}
+	}
+	return newSegment(ids, weights)
+}
+
+func (s *segment) row(name uint64) row {
+	r := row{name: name, n: uint32(len(s.ids)), total: s.total, first: s.ids[0], last: s.ids[len(s.ids)-1]}
+	for _, w := range s.weights {
+		r.max = max(r.max, uint32(w))
+	}
+	return r
+}
+
+// encode writes each record with both its pictures, so that a draw from a segment that is not in memory reads one record.
+func (s *segment) encode() []byte {
+	b := make([]byte, 0, segmentHeader+len(s.ids)*recordSize+4)
+	b = append(b, segmentMagic...)
+	b = le.AppendUint16(b, formatVersion)
+	b = le.AppendUint16(b, 0)
+	b = le.AppendUint64(b, uint64(len(s.ids)))
+	b = le.AppendUint64(b, s.total)
+	b = le.AppendUint64(b, 0)
+	for i, cell := range s.cells {
+		alias := cell & slotMask
+		b = append(b, s.ids[i][:]...)
+		b = le.AppendUint32(b, uint32(s.weights[i]))
+		b = le.AppendUint32(b, uint32(s.weights[alias]))
+		b = append(b, s.ids[alias][:]...)
+		b = le.AppendUint64(b, cell)
+	}
+	return seal(b)
+}
+
+func decodeSegment(b []byte, r row) (*segment, error) {
+	if err := unseal(b, segmentMagic, segmentHeader+4); err != nil {
+		return nil, fmt.Errorf("segment %016x: %w", r.name, err)
+	}
+	n := le.Uint64(b[8:])
+	if n != uint64(r.n) || le.Uint64(b[16:]) != r.total || uint64(len(b)) != segmentHeader+n*recordSize+4 {
+		return nil, fmt.Errorf("segment %016x: %w: %d bytes for %d pictures, the root says %d", r.name, ErrFormat, len(b), n, r.n)
+	}
+	s := &segment{ids: make([]pet.ID, n), weights: make([]pet.Weight, n), cells: make([]uint64, n), total: r.total}
+	var total uint64
+	for i := range s.ids {
+		rec := b[segmentHeader+i*recordSize:]
+		s.ids[i], s.weights[i], s.cells[i] = pet.ID(rec[:16]), pet.Weight(le.Uint32(rec[16:])), le.Uint64(rec[40:])
+		total += uint64(s.weights[i])
+		if s.weights[i] == 0 || s.weights[i] > pet.MaxWeight || s.cells[i]&slotMask >= n || s.cells[i]>>slotBits > r.total || i > 0 && compare(s.ids[i-1], s.ids[i]) >= 0 {
+			return nil, fmt.Errorf("segment %016x: %w: record %d", r.name, ErrFormat, i)
+		}
+	}
+	if total != r.total || s.ids[0] != r.first || s.ids[n-1] != r.last {
+		return nil, fmt.Errorf("segment %016x: %w: its pictures are not those that the root describes", r.name, ErrFormat)
+	}
+	return s, nil
+}
+
+func (x *Index) segmentKey(name uint64) string {
+	return fmt.Sprintf("index/%s/segments/%016x", x.label, name)
+}
+
+// remotePick draws from a segment that is not in memory, by one ranged GET.
+func (x *Index) remotePick(ctx context.Context, r row, height uint64, rnd Source) (pet.ID, pet.Weight, error) {
+	i := below(rnd, uint64(r.n))
+	rec, err := x.records(ctx, r, i, 1)
+	if err != nil {
+		return pet.ID{}, 0, err
+	}
+	if height < le.Uint64(rec[40:])>>slotBits {
+		return pet.ID(rec[:16]), pet.Weight(le.Uint32(rec[16:])), nil
+	}
+	return pet.ID(rec[24:40]), pet.Weight(le.Uint32(rec[20:])), nil
+}
+
+func (x *Index) records(ctx context.Context, r row, from, n uint64) ([]byte, error) {
+	o, err := x.store.GetRange(ctx, x.segmentKey(r.name), int64(segmentHeader+from*recordSize), int64(n*recordSize))
+	if err != nil {
+		return nil, err
+	}
+	if uint64(len(o.Body)) != n*recordSize || o.Size != int64(segmentHeader+uint64(r.n)*recordSize+4) {
+		return nil, fmt.Errorf("segment %016x: %w: %d bytes in all, %d of %d read", r.name, ErrFormat, o.Size, len(o.Body), n*recordSize)
+	}
+	return o.Body, nil
+}
+
+// lookup finds a picture's weight in a segment. Ids are hashes, so that a picture's place can be guessed: one ranged GET around the
+// guess nearly always holds it (4 standard deviations of the place), and tells when it does not.
+func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error) {
+	if !r.covers(id) {
+		return 0, nil
+	}
+	if s := x.loaded(r.name); s != nil {
+		return s.weight(id), nil
+	}
+	n := uint64(r.n)
+	guess := uint64(place(r.first, r.last, id) * float64(n-1))
+	for width := max(32, uint64(2*math.Sqrt(float64(n)))); ; width *= 8 {
+		from := guess - min(guess, width)
+		to := min(n, guess+width+1)
+		recs, err := x.records(ctx, r, from, to-from)
+		if err != nil {
+			return 0, err
+		}
+		at := func(i uint64) []byte { return recs[i*recordSize : i*recordSize+16] }
+		count := to - from
+		i := uint64(sort.Search(int(count), func(i int) bool { return compare(pet.ID(at(uint64(i))), id) >= 0 }))
+		switch {
+		case i < count && pet.ID(at(i)) == id:
+			return pet.Weight(le.Uint32(recs[i*recordSize+16:])), nil
+		case (i > 0 || from == 0) && (i < count || to == n): // between two that are there
+			return 0, nil
+		}
+	}
+}
+
+// place is where id lies between first and last, from 0 to 1.
+func place(first, last, id pet.ID) float64 {
+	num := func(id pet.ID) float64 { return float64(beUint64(id[:])) }
+	if num(last) <= num(first) {
+		return 0
+	}
+	return min(1, max(0, (num(id)-num(first))/(num(last)-num(first))))
+}
+
+func beUint64(b []byte) uint64 {
+	return uint64(b[0])<<56 | uint64(b[1])<<48 | uint64(b[2])<<40 | uint64(b[3])<<32 | uint64(b[4])<<24 | uint64(b[5])<<16 | uint64(b[6])<<8 | uint64(b[7])
+}
+
+// putSegment stores a segment under a new name.
+func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
+	r := s.row(x.nonce())
+	_, err := x.store.Create(ctx, x.segmentKey(r.name), s.encode(), blob.Attr{})
+	return r, err
+}
