@@ -190,14 +190,6 @@ func (x *Index) spill(ctx context.Context, next *root, notes []note) error {
 	return nil
 }
 
-func segmentOf(pictures []weighted) *segment {
-	ids, weights := make([]pet.ID, len(pictures)), make([]pet.Weight, len(pictures))
-	for i, w := range pictures {
-		ids[i], weights[i] = w.id, w.weight
-	}
-	return newSegment(ids, weights)
-}
-
 // commit swaps the root from base to next and publishes it; errBeaten when another was first. It swaps even when nothing changed:
 // another folder may have read an older truth, and be about to write it over the same base. Only a swap makes its own fail.
 func (x *Index) commit(ctx context.Context, base *view, next *root) error {

@@ -42,7 +42,7 @@ const (
 	maxFlight = 3 * time.Second
 	// maxTries of one draw, each of which succeeds with a probability of at least 3/4.
 	maxTries = 100
-	// defaultMemory for segments: 4 million pictures at 28 B.
+	// defaultMemory for segments: 3.5 million pictures at 32 B.
 	defaultMemory = 112 << 20
 )
 
@@ -65,7 +65,7 @@ type Config struct {
 	// Now is the wall clock; nil means time.Now. A Lambda is frozen between requests, and its monotonic clock with it, so
 	// ages are differences of wall times.
 	Now func() time.Time
-	// Memory is how many bytes of segments are kept in memory, 28 a picture; what is beyond it is drawn by ranged GETs.
+	// Memory is how many bytes of segments are kept in memory, 32 a picture; what is beyond it is drawn by ranged GETs.
 	// 0 means 112 MiB.
 	Memory int64
 	// Log gets refreshes that failed; nil discards them.

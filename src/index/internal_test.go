@@ -24,11 +24,11 @@ func idAt(i, n int) pet.ID {
 }
 
 func segmentWith(n int, weight func(i int) pet.Weight) *segment {
-	ids, weights := make([]pet.ID, n), make([]pet.Weight, n)
-	for i := range ids {
-		ids[i], weights[i] = idAt(i, n), weight(i)
+	recs := make([]rec, n)
+	for i := range recs {
+		recs[i].id, recs[i].weight = idAt(i, n), weight(i)
 	}
-	return newSegment(ids, weights)
+	return newSegment(recs)
 }
 
 // The exactness of the draw, without statistics: over all columns, each picture's mass is exactly n times its weight.
@@ -57,8 +57,8 @@ func TestAliasTableIsExact(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := segmentWith(c.n, c.weight)
 			mass := make([]uint64, c.n)
-			for i, cell := range s.cells {
-				threshold, alias := cell>>slotBits, cell&slotMask
+			for i, r := range s.recs {
+				threshold, alias := r.cell>>slotBits, r.cell&slotMask
 				if threshold > s.total || alias >= uint64(c.n) {
 					t.Fatalf("column %d: threshold %d of %d, alias %d of %d", i, threshold, s.total, alias, c.n)
 				}
@@ -66,8 +66,8 @@ func TestAliasTableIsExact(t *testing.T) {
 				mass[alias] += s.total - threshold
 			}
 			for i, m := range mass {
-				if want := uint64(s.weights[i]) * uint64(c.n); m != want {
-					t.Fatalf("picture %d of weight %d: mass %d, want %d", i, s.weights[i], m, want)
+				if want := uint64(s.recs[i].weight) * uint64(c.n); m != want {
+					t.Fatalf("picture %d of weight %d: mass %d, want %d", i, s.recs[i].weight, m, want)
 				}
 			}
 		})
@@ -134,7 +134,7 @@ func TestSegmentRoundTrip(t *testing.T) {
 	r := s.row(9)
 	body := s.encode()
 	got, err := decodeSegment(body, r)
-	if err != nil || got.total != s.total || got.ids[999] != s.ids[999] || got.cells[5] != s.cells[5] {
+	if err != nil || got.total != s.total || got.recs[999] != s.recs[999] || got.recs[5] != s.recs[5] {
 		t.Fatalf("got %v", err)
 	}
 	for name, damage := range map[string]func([]byte) ([]byte, row){
@@ -183,21 +183,20 @@ func TestLookup(t *testing.T) {
 		"many":      {20_000, idAt},
 		"clustered": {20_000, func(i, n int) pet.ID { id := idAt(i, n*1000); id[0] |= byte(i / (n / 2) * 0xF0); return id }},
 	} {
-		var ids []pet.ID
-		var weights []pet.Weight
+		var pictures []weighted
 		for i := range c.n {
-			ids, weights = append(ids, c.ids(i, c.n)), append(weights, pet.Weight(i+1))
+			pictures = append(pictures, weighted{c.ids(i, c.n), pet.Weight(i + 1)})
 		}
-		r, err := x.putSegment(t.Context(), newSegment(ids, weights))
+		r, err := x.putSegment(t.Context(), segmentOf(pictures))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 300 {
 			i := rnd.IntN(c.n)
-			if got, err := x.lookup(t.Context(), r, ids[i]); err != nil || got != weights[i] {
+			if got, err := x.lookup(t.Context(), r, pictures[i].id); err != nil || got != pictures[i].weight {
 				t.Fatalf("%s: picture %d: got %d, %v", name, i, got, err)
 			}
-			missing := ids[i]
+			missing := pictures[i].id
 			missing[14] ^= 1
 			if got, err := x.lookup(t.Context(), r, missing); err != nil || got != 0 {
 				t.Fatalf("%s: a picture that is not there: got %d, %v", name, got, err)
@@ -237,14 +236,13 @@ func TestUnion(t *testing.T) {
 	var inputs []row
 	const segments, n = 5, 3000
 	for s := range segments {
-		var ids []pet.ID
-		var weights []pet.Weight
+		var pictures []weighted
 		for i := range n {
 			id, w := idAt(i*segments+s, n*segments), pet.Weight(1+rnd.Uint32N(1000))
-			ids, weights = append(ids, id), append(weights, w)
+			pictures = append(pictures, weighted{id, w})
 			want[id] = w
 		}
-		r, err := x.putSegment(t.Context(), newSegment(ids, weights))
+		r, err := x.putSegment(t.Context(), segmentOf(pictures))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,8 +275,8 @@ func TestUnion(t *testing.T) {
 			t.Fatalf("%s: got %d, want %d", id, got.weight(id), w)
 		}
 	}
-	if len(got.ids) != alive {
-		t.Errorf("%d pictures, want %d", len(got.ids), alive)
+	if len(got.recs) != alive {
+		t.Errorf("%d pictures, want %d", len(got.recs), alive)
 	}
 	if _, err := x.union(t.Context(), append(inputs, inputs[0]), nil); !errors.Is(err, ErrFormat) {
 		t.Errorf("a picture in two segments: got %v, want ErrFormat", err)
@@ -346,7 +344,7 @@ func BenchmarkDraw(b *testing.B) {
 			for left, i := n, 0; left > 0; i++ {
 				rnd := rand.New(rand.NewPCG(1, uint64(i)))
 				s := segmentWith(min(left, 1_000_000), func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
-				left -= len(s.ids)
+				left -= len(s.recs)
 				r.rows = append(r.rows, s.row(uint64(i)))
 				x.segments[uint64(i)] = s
 			}
@@ -393,12 +391,11 @@ func BenchmarkMerge(b *testing.B) {
 	var inputs []row
 	const n = 250_000
 	for s := range 4 {
-		var ids []pet.ID
-		var weights []pet.Weight
+		var pictures []weighted
 		for i := range n {
-			ids, weights = append(ids, idAt(i*4+s, n*4)), append(weights, pet.Weight(1+i%1000))
+			pictures = append(pictures, weighted{idAt(i*4+s, n*4), pet.Weight(1 + i%1000)})
 		}
-		r, err := x.putSegment(context.Background(), newSegment(ids, weights))
+		r, err := x.putSegment(context.Background(), segmentOf(pictures))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -187,25 +187,24 @@ func (x *Index) union(ctx context.Context, inputs []row, absorbed []override) ([
 	parts := (most + x.limits.segment - 1) / x.limits.segment
 	limit := (most + parts - 1) / parts
 	var rows []row
-	var ids []pet.ID
-	var weights []pet.Weight
+	var recs []rec
 	flush := func() error {
-		if len(ids) == 0 {
+		if len(recs) == 0 {
 			return nil
 		}
-		r, err := x.putSegment(ctx, newSegment(ids, weights))
-		rows, ids, weights = append(rows, r), nil, nil
+		r, err := x.putSegment(ctx, newSegment(recs))
+		rows, recs = append(rows, r), recs[:0]
 		return err
 	}
 	add := func(w weighted) error {
 		if w.weight == 0 {
 			return nil
 		}
-		if ids == nil {
-			ids, weights = make([]pet.ID, 0, limit), make([]pet.Weight, 0, limit)
+		if recs == nil {
+			recs = make([]rec, 0, limit)
 		}
-		ids, weights = append(ids, w.id), append(weights, w.weight)
-		if len(ids) == limit {
+		recs = append(recs, rec{id: w.id, weight: w.weight})
+		if len(recs) == limit {
 			return flush()
 		}
 		return nil

@@ -19,78 +19,94 @@ const (
 	maxSegment = 1 << 20
 )
 
-// segment is a segment in memory: 28 B a picture.
+// segment is a segment in memory.
 type segment struct {
-	ids     []pet.ID
-	weights []pet.Weight
-	cells   []uint64
-	total   uint64
+	recs  []rec
+	total uint64
 }
 
-// newSegment takes over ids and weights, which are in the order of ids and have no weight 0.
-func newSegment(ids []pet.ID, weights []pet.Weight) *segment {
-	s := &segment{ids: ids, weights: weights, cells: make([]uint64, len(ids))}
-	for _, w := range weights {
-		s.total += uint64(w)
+// rec is a picture with its column of the alias table: threshold << 20 | alias slot. It has 32 B, half a cache line: a draw touches
+// one of them, or two.
+type rec struct {
+	cell   uint64
+	id     pet.ID
+	weight pet.Weight
+}
+
+const recBytes = 32
+
+// newSegment takes over recs, which are in the order of ids and have no weight 0, and fills their cells.
+func newSegment(recs []rec) *segment {
+	s := &segment{recs: recs}
+	for i := range recs {
+		s.total += uint64(recs[i].weight)
 	}
-	buildAlias(s.weights, s.cells, s.total)
+	buildAlias(recs, s.total)
 	return s
+}
+
+func segmentOf(pictures []weighted) *segment {
+	recs := make([]rec, len(pictures))
+	for i, w := range pictures {
+		recs[i].id, recs[i].weight = w.id, w.weight
+	}
+	return newSegment(recs)
 }
 
 // pick takes the column that rnd chooses, and the height that is given, uniform below the total.
 func (s *segment) pick(height uint64, rnd Source) (pet.ID, pet.Weight) {
-	i := below(rnd, uint64(len(s.ids)))
-	if height >= s.cells[i]>>slotBits {
-		i = s.cells[i] & slotMask
+	r := &s.recs[below(rnd, uint64(len(s.recs)))]
+	if height >= r.cell>>slotBits {
+		r = &s.recs[r.cell&slotMask]
 	}
-	return s.ids[i], s.weights[i]
+	return r.id, r.weight
 }
 
 // weight is 0 for a picture that is not there.
 func (s *segment) weight(id pet.ID) pet.Weight {
-	i := sort.Search(len(s.ids), func(i int) bool { return compare(s.ids[i], id) >= 0 })
-	if i < len(s.ids) && s.ids[i] == id {
-		return s.weights[i]
+	i := sort.Search(len(s.recs), func(i int) bool { return compare(s.recs[i].id, id) >= 0 })
+	if i < len(s.recs) && s.recs[i].id == id {
+		return s.recs[i].weight
 	}
 	return 0
 }
 
 // without builds the table again, without the overridden pictures: drawing from it rejects nothing.
 func (s *segment) without(overridden map[pet.ID]struct{}) *segment {
-	var ids []pet.ID
-	var weights []pet.Weight
-	for i, id := range s.ids {
-		if _, gone := overridden[id]; !gone {
-			ids, weights = append(ids, id), append(weights, s.weights[i])
+	var left []rec
+	for _, r := range s.recs {
+		if _, gone := overridden[r.id]; !gone {
+			left = append(left, r)
 		}
 	}
-	return newSegment(ids, weights)
+	return newSegment(left)
 }
 
 func (s *segment) row(name uint64) row {
-	r := row{name: name, n: uint32(len(s.ids)), total: s.total, first: s.ids[0], last: s.ids[len(s.ids)-1]}
-	for _, w := range s.weights {
-		r.max = max(r.max, uint32(w))
+	r := row{name: name, n: uint32(len(s.recs)), total: s.total, first: s.recs[0].id, last: s.recs[len(s.recs)-1].id}
+	for i := range s.recs {
+		r.max = max(r.max, uint32(s.recs[i].weight))
 	}
 	return r
 }
 
 // encode writes each record with both its pictures, so that a draw from a segment that is not in memory reads one record.
 func (s *segment) encode() []byte {
-	b := make([]byte, 0, segmentHeader+len(s.ids)*recordSize+4)
+	b := make([]byte, 0, segmentHeader+len(s.recs)*recordSize+4)
 	b = append(b, segmentMagic...)
 	b = le.AppendUint16(b, formatVersion)
 	b = le.AppendUint16(b, 0)
-	b = le.AppendUint64(b, uint64(len(s.ids)))
+	b = le.AppendUint64(b, uint64(len(s.recs)))
 	b = le.AppendUint64(b, s.total)
 	b = le.AppendUint64(b, 0)
-	for i, cell := range s.cells {
-		alias := cell & slotMask
-		b = append(b, s.ids[i][:]...)
-		b = le.AppendUint32(b, uint32(s.weights[i]))
-		b = le.AppendUint32(b, uint32(s.weights[alias]))
-		b = append(b, s.ids[alias][:]...)
-		b = le.AppendUint64(b, cell)
+	for i := range s.recs {
+		r := &s.recs[i]
+		alias := &s.recs[r.cell&slotMask]
+		b = append(b, r.id[:]...)
+		b = le.AppendUint32(b, uint32(r.weight))
+		b = le.AppendUint32(b, uint32(alias.weight))
+		b = append(b, alias.id[:]...)
+		b = le.AppendUint64(b, r.cell)
 	}
 	return seal(b)
 }
@@ -103,17 +119,17 @@ func decodeSegment(b []byte, r row) (*segment, error) {
 	if n != uint64(r.n) || le.Uint64(b[16:]) != r.total || uint64(len(b)) != segmentHeader+n*recordSize+4 {
 		return nil, fmt.Errorf("segment %016x: %w: %d bytes for %d pictures, the root says %d", r.name, ErrFormat, len(b), n, r.n)
 	}
-	s := &segment{ids: make([]pet.ID, n), weights: make([]pet.Weight, n), cells: make([]uint64, n), total: r.total}
+	s := &segment{recs: make([]rec, n), total: r.total}
 	var total uint64
-	for i := range s.ids {
-		rec := b[segmentHeader+i*recordSize:]
-		s.ids[i], s.weights[i], s.cells[i] = pet.ID(rec[:16]), pet.Weight(le.Uint32(rec[16:])), le.Uint64(rec[40:])
-		total += uint64(s.weights[i])
-		if s.weights[i] == 0 || s.weights[i] > pet.MaxWeight || s.cells[i]&slotMask >= n || s.cells[i]>>slotBits > r.total || i > 0 && compare(s.ids[i-1], s.ids[i]) >= 0 {
+	for i := range s.recs {
+		raw, c := b[segmentHeader+i*recordSize:], &s.recs[i]
+		c.id, c.weight, c.cell = pet.ID(raw[:16]), pet.Weight(le.Uint32(raw[16:])), le.Uint64(raw[40:])
+		total += uint64(c.weight)
+		if c.weight == 0 || c.weight > pet.MaxWeight || c.cell&slotMask >= n || c.cell>>slotBits > r.total || i > 0 && compare(s.recs[i-1].id, c.id) >= 0 {
 			return nil, fmt.Errorf("segment %016x: %w: record %d", r.name, ErrFormat, i)
 		}
 	}
-	if total != r.total || s.ids[0] != r.first || s.ids[n-1] != r.last {
+	if total != r.total || s.recs[0].id != r.first || s.recs[n-1].id != r.last {
 		return nil, fmt.Errorf("segment %016x: %w: its pictures are not those that the root describes", r.name, ErrFormat)
 	}
 	return s, nil

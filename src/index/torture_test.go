@@ -133,10 +133,10 @@ func (w *torn) mass(ctx context.Context, r *root) (map[pet.ID]pet.Weight, error)
 		if err != nil {
 			return nil, err
 		}
-		for i, id := range s.ids {
-			if _, overridden := findOverride(r.overrides, id); overridden {
-				old[id] += uint32(s.weights[i])
-			} else if err := add(id, s.weights[i], "a segment"); err != nil {
+		for _, p := range s.recs {
+			if _, overridden := findOverride(r.overrides, p.id); overridden {
+				old[p.id] += uint32(p.weight)
+			} else if err := add(p.id, p.weight, "a segment"); err != nil {
 				return nil, err
 			}
 		}

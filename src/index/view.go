@@ -75,11 +75,7 @@ func recentOf(r *root) *segment {
 	if len(recent) == 0 {
 		return nil
 	}
-	ids, weights := make([]pet.ID, len(recent)), make([]pet.Weight, len(recent))
-	for i, w := range recent {
-		ids[i], weights[i] = w.id, w.weight
-	}
-	return newSegment(ids, weights)
+	return segmentOf(recent)
 }
 
 // layOut decides how draws use a segment. Rejection is exact at any rate, but must be cheap and must end: where more than a quarter
@@ -104,7 +100,7 @@ func (x *Index) layOut(row row, v *view) part {
 	}
 	p.crowded = superseded > row.total/4
 	if p.crowded && p.seg != nil {
-		if left := p.seg.without(v.overridden); len(left.ids) > 0 {
+		if left := p.seg.without(v.overridden); len(left.recs) > 0 {
 			p.seg = left
 		} else {
 			p.seg = &segment{}
@@ -171,7 +167,7 @@ func (x *Index) grown(v *view) bool {
 }
 
 // bytesOf is what a segment takes in memory.
-func bytesOf(r row) int64 { return int64(r.n) * 28 }
+func bytesOf(r row) int64 { return int64(r.n) * recBytes }
 
 // forget drops segments that the root does not list.
 func (x *Index) forget(r *root) {
@@ -187,7 +183,7 @@ func (x *Index) forget(r *root) {
 	for name, s := range x.segments {
 		if !listed[name] {
 			delete(x.segments, name)
-			x.memory += int64(len(s.ids)) * 28
+			x.memory += int64(len(s.recs)) * recBytes
 		}
 	}
 }
