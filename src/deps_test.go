@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"cmd/upload":    {"access", "api", "blob/s3blob", "config", "gateway", "index", "photo"},
 	"cmd/random":    {"api", "blob/s3blob", "config", "gateway", "index"},
 	"cmd/tend":      {"blob/s3blob", "config", "index"},
-	"cmd/petpick":   {"access", "api", "blob/s3blob", "blob/s3server", "config", "edge", "gateway", "index", "photo", "infra"},
+	"cmd/petpick":   {"access", "api", "blob/s3blob", "blob/s3server", "config", "edge", "gateway", "index", "pet", "photo", "infra"},
 
 	"index/drawtest":  {},
 	"photo/phototest": {},
@@ -48,7 +48,7 @@ var foreign = map[string][]string{
 	"cmd/random":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/tend":      {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/petpick": {
-		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/spf13/cobra", "golang.org/x/net",
+		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/schollz/progressbar", "github.com/spf13/cobra", "golang.org/x/net",
 	},
 }
 

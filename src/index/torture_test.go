@@ -265,33 +265,60 @@ func torture(t *testing.T, seed uint64) {
 	}
 	// Nothing that was acknowledged needs healing.
 	compareWithTruth(ctx, w, x, fail, func(i int) bool { return !broken[i].Load() && i < pictures }, pictures)
-	// What was uploaded and never journalled is fsck's to heal; a touch does what it does.
-	for i := range pictures {
-		id, _ := tortureID(i)
-		if _, err := x.announce(ctx, note{id: id}); err != nil {
-			fail("touch: %v", err)
+	// What was half done is found, and mended; then nothing is found any more.
+	for round := range 4 {
+		faults := 0
+		err := x.Check(ctx, true, func(f Fault) { faults++ }, func(int) {})
+		if err != nil && !errors.Is(err, ErrBusy) { // overrides are few here: upkeep makes room
+			fail("check: %v", err)
 		}
-		if i%8 == 7 { // overrides are few here: make room
-			w.now.Add(int64(2 * time.Hour))
-			if err := x.Tend(ctx); err != nil {
-				fail("tend: %v", err)
-			}
+		if err == nil && faults == 0 {
+			break
+		}
+		if round == 3 {
+			fail("%d faults are still found, %v", faults, err)
+		}
+		w.now.Add(int64(2 * time.Hour))
+		if err := x.Tend(ctx); err != nil {
+			fail("tend: %v", err)
 		}
 	}
-	r := compareWithTruth(ctx, w, x, fail, func(int) bool { return true }, pictures)
+	compareWithTruth(ctx, w, x, fail, func(int) bool { return true }, pictures)
+	// The index is derived: destroyed and made anew it says the same, and so it does when it is made anew beside itself.
+	for range 2 {
+		if err := x.Reindex(ctx, func(f Fault) { fail("after reindex: %s: %s", f.ID, f.What) }, func(int) {}); err != nil {
+			fail("reindex: %v", err)
+		}
+		compareWithTruth(ctx, w, x, fail, func(int) bool { return true }, pictures)
+		w.store = blob.NewMemory(w.clock)
+		x = w.process()
+	}
+	if err := x.Reindex(ctx, func(Fault) {}, func(int) {}); err != nil {
+		fail("reindex of nothing: %v", err)
+	}
+	compareWithTruth(ctx, w, x, fail, func(int) bool { return true }, pictures)
+	w.now.Add(int64(2 * time.Hour))
+	if err := x.Tend(ctx); err != nil {
+		fail("tend: %v", err)
+	}
 	if page, err := w.store.List(ctx, "journal/", "", 10); err != nil || len(page.Objects) > 0 {
 		fail("%d entries are left in the journal, %v", len(page.Objects), err)
+	}
+	r, err := w.root(ctx)
+	if err != nil {
+		fail("%v", err)
+		return
 	}
 	if page, err := w.store.List(ctx, "index/cat/segments/", "", 1000); err != nil || len(page.Objects) != len(r.rows) {
 		fail("%d segments, %d are listed, %v", len(page.Objects), len(r.rows), err)
 	}
 }
 
-func compareWithTruth(ctx context.Context, w *torn, x *Index, fail func(string, ...any), which func(i int) bool, pictures int) *root {
+func compareWithTruth(ctx context.Context, w *torn, x *Index, fail func(string, ...any), which func(i int) bool, pictures int) {
 	r, err := w.root(ctx)
 	if err != nil {
 		fail("%v", err)
-		return &root{}
+		return
 	}
 	mass, err := w.mass(ctx, r)
 	if err != nil {
@@ -307,7 +334,6 @@ func compareWithTruth(ctx context.Context, w *torn, x *Index, fail func(string, 
 	if n, total := r.counts(); n != len(mass) || total != sum(mass) {
 		fail("the root counts %d pictures of %d, there are %d of %d", n, total, len(mass), sum(mass))
 	}
-	return r
 }
 
 func moved(w *torn, r *root) bool {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program: the exit status is 0, or 1 for an error, which is printed.
+// run is the program: the exit status is 0, 1 for an error, which is printed, and as it says for fsck.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "petpick",
@@ -31,12 +32,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tendCommand(), versionCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(stderr, "petpick:", err)
-		return 1
+	root.AddCommand(serveCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintln(stderr, "petpick:", err)
+	if cmd.Name() == "fsck" && !errors.Is(err, errFaults) {
+		return 2
+	}
+	return 1
 }
 
 func versionCommand() *cobra.Command {

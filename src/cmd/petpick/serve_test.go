@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func program(args ...string) *exec.Cmd {
 		panic(err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append(os.Environ(), "PETPICK_TEST_AS_PROGRAM=1")
+	cmd.Env = append(os.Environ(), "PETPICK_TEST_AS_PROGRAM=1", "AWS_EC2_METADATA_DISABLED=true")
 	return cmd
 }
 
@@ -649,6 +650,47 @@ func TestUpkeepBesideUploads(t *testing.T) {
 	if out, err := program("tend", "--data", t.TempDir()).CombinedOutput(); err != nil { // nothing to do
 		t.Errorf("tend of an empty folder: %v: %s", err, out)
 	}
+}
+
+func TestFsckAndReindex(t *testing.T) {
+	data := t.TempDir()
+	s := start(t, data)
+	acked := s.crowd(0, 200)
+	lost := s.upload(t, "cat", "3", phototest.JPEG(1, 8, 8))
+	s.upload(t, "cat", "2", phototest.JPEG(2, 8, 8))
+	before := decode[stats](t, s.get(t, "/stats").body)
+	s.interrupt(t)
+	verb := func(status int, want string, args ...string) {
+		t.Helper()
+		cmd := program(args...)
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != status || !strings.Contains(string(out), want) {
+			t.Errorf("%v: status %d, %v: %s; want %d with %q", args, got, err, out, status, want)
+		}
+	}
+	verb(0, "", "fsck", "--data", data)
+	// The index is gone, with all that was in it.
+	if err := os.RemoveAll(filepath.Join(data, "s3", "buckets", "petpick-index")); err != nil {
+		t.Fatal(err)
+	}
+	verb(1, "fault cat/"+lost.ID, "fsck", "--data", data)
+	verb(0, "", "reindex", "--data", data)
+	verb(0, "", "fsck", "--data", data)
+	// A picture's bytes are gone behind the index's back.
+	if err := os.Remove(filepath.Join(data, "s3", "buckets", "petpick-photos", "cat", lost.ID+".jpg")); err != nil {
+		t.Fatal(err)
+	}
+	verb(1, "the index says 3 in 1 places, the truth 0", "fsck", "--data", data)
+	verb(0, "mended cat/"+lost.ID, "fsck", "--repair", "--data", data)
+	verb(0, "", "fsck", "--data", data)
+	verb(2, "AWS_ACCESS_KEY_ID", "fsck", "--s3-endpoint", "http://127.0.0.1:1", "--data", t.TempDir())
+	s = start(t, data)
+	verb(2, "another petpick serves from it: use the --s3-endpoint", "fsck", "--data", data)
+	after := decode[stats](t, s.get(t, "/stats").body)
+	if after.Labels["dog"] != before.Labels["dog"] || after.Labels["cat"].Pictures != 1 || after.Labels["cat"].Weight != 2 {
+		t.Errorf("before %+v, after %+v, less one cat of weight 3", before, after)
+	}
+	s.wantDrawable(t, acked)
 }
 
 func TestVersion(t *testing.T) {
