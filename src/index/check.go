@@ -456,12 +456,10 @@ func (x *Index) install(ctx context.Context, rows []row) error {
 }
 
 func (x *Index) massIn(ctx context.Context, rows []row, id pet.ID) (old uint32, err error) {
-	for _, row := range rows {
-		w, err := x.lookup(ctx, row, id)
-		if err != nil {
-			return 0, err
-		}
+	masses, errs := make([]pet.Weight, len(rows)), make([]error, len(rows))
+	each(len(rows), 8, func(i int) { masses[i], errs[i] = x.lookup(ctx, rows[i], id) })
+	for _, w := range masses {
 		old += uint32(w)
 	}
-	return old, nil
+	return old, errors.Join(errs...)
 }

@@ -16,9 +16,10 @@ const (
 	// lateAdd: an ADD that landed this long after its photo was written may have been overtaken by a removal, and counts as a
 	// TOUCH. Overrides are kept for absorbAge, which is longer: a removal's tombstone still meets every ADD that is younger.
 	// maxTouched pictures are looked at in one fold: each costs two or more calls, and a fold must end within a handler's time.
-	maxTouched = 512
-	lateAdd    = 30 * time.Second
-	absorbAge  = 60 * time.Second
+	maxTouched    = 512
+	examineBudget = 2 * time.Second
+	lateAdd       = 30 * time.Second
+	absorbAge     = 60 * time.Second
 )
 
 // errBeaten: another process swapped the root first, or nobody knows. Everything is read again.
@@ -42,10 +43,8 @@ func (x *Index) fold(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if complete {
-		if err := x.spill(ctx, next, notes); err != nil {
-			return nil, err
-		}
+	if err := x.spill(ctx, next, notes, complete); err != nil {
+		return nil, err
 	}
 	if err := x.commit(ctx, base, next); err != nil {
 		return nil, err
@@ -127,7 +126,10 @@ type finding struct {
 // examine reads the truth of pictures, after the root was read.
 func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]finding, error) {
 	found := make([]finding, len(ids))
-	each(len(ids), 64, func(i int) { found[i] = x.examineOne(ctx, base, ids[i]) })
+	// What cannot be examined in time is left for the next fold: new pictures do not wait for it.
+	within, cancel := context.WithTimeout(ctx, examineBudget)
+	defer cancel()
+	each(len(ids), 64, func(i int) { found[i] = x.examineOne(within, base, ids[i]) })
 	return found, ctx.Err()
 }
 
@@ -141,13 +143,8 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
 		return f
 	}
-	for _, row := range base.rows {
-		w, err := x.lookup(ctx, row, id)
-		if err != nil {
-			f.err = err
-			return f
-		}
-		f.old += uint32(w)
+	if f.old, f.err = x.massIn(ctx, base.rows, id); f.err != nil {
+		return f
 	}
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
 	// weight, nothing is left to do. If it is nowhere, its ADD may still land: an override meets it.
@@ -163,11 +160,17 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 
 // spill moves the tail into a segment when it is over its limit: only pictures without an entry in the journal, which was read
 // whole. One whose entry is folded again must still be found in the tail.
-func (x *Index) spill(ctx context.Context, next *root, notes []note) error {
+func (x *Index) spill(ctx context.Context, next *root, notes []note, complete bool) error {
 	if len(next.tail) <= x.limits.tail || len(next.rows) >= maxSegments {
 		return nil
 	}
 	noted := make(map[pet.ID]bool, len(notes))
+	if !complete {
+		var err error
+		if noted, err = x.notedIDs(ctx); err != nil {
+			return err
+		}
+	}
 	for _, n := range notes {
 		noted[n.id] = true
 	}
@@ -193,8 +196,8 @@ func (x *Index) spill(ctx context.Context, next *root, notes []note) error {
 // commit swaps the root from base to next and publishes it; errBeaten when another was first. It swaps even when nothing changed:
 // another folder may have read an older truth, and be about to write it over the same base. Only a swap makes its own fail.
 func (x *Index) commit(ctx context.Context, base *view, next *root) error {
-	if len(next.tail) > hardTail {
-		return fmt.Errorf("index of %s: tail full: %w", x.label, ErrBusy)
+	if len(next.tail) > hardTail || len(next.rows) > maxSegments || len(next.overrides) > maxOverrides { // nobody could read it
+		return fmt.Errorf("index of %s: the root is full until the next merge: %w", x.label, ErrBusy)
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.

@@ -89,21 +89,25 @@ type Index struct {
 	retryAt time.Time
 	failing time.Time // since when; zero while the store answers
 
-	segmentsMu sync.Mutex // guards the three below
+	segmentsMu sync.Mutex // guards the four below
 	segments   map[uint64]*segment
-	loading    map[uint64]bool
 	memory     int64 // what is left of it
+	loading    bool  // behind the draws
+	loadAfter  time.Time
+	reading    chan struct{} // holds a token while a whole segment is read
 
-	limits  limits
-	folding chan struct{} // holds a token while this process folds
-	waiters waiters
+	limits limits
+	// journalLong: the last reading of the journal did not reach its end.
+	journalLong atomic.Bool
+	folding     chan struct{} // holds a token while this process folds
+	waiters     waiters
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
 	x := &Index{label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, folding: make(chan struct{}, 1),
 		limits:   limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
-		segments: map[uint64]*segment{}, loading: map[uint64]bool{}, memory: cfg.Memory}
+		segments: map[uint64]*segment{}, memory: cfg.Memory, reading: make(chan struct{}, 1)}
 	if x.memory == 0 {
 		x.memory = defaultMemory
 	}
@@ -158,8 +162,12 @@ func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 		pick, next, err := x.drawFrom(ctx, v, rnd)
 		switch {
 		case err != nil && try < maxTries && errors.Is(err, blob.ErrNotFound): // a merge has replaced the segment
+			missing := err
 			if next, err = x.newer(ctx); err != nil {
 				return Pick{}, err
+			}
+			if next.version == v.version {
+				return Pick{}, fmt.Errorf("index of %s: a segment that the root lists is gone: run petpick reindex: %w: %w", x.label, ErrFormat, missing)
 			}
 			v = next
 		case err != nil:

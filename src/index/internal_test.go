@@ -258,11 +258,11 @@ func TestUnion(t *testing.T) {
 		absorbed = append(absorbed, o)
 		want[id] = o.weight
 	}
-	rows, err := x.union(t.Context(), inputs, absorbed)
-	if err != nil || len(rows) != 1 {
+	rows, got1, err := x.union(t.Context(), inputs, absorbed)
+	if err != nil || len(rows) != 1 || len(got1) != len(absorbed) {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if err := x.load1(t.Context(), rows[0]); err != nil {
+	if err := x.loadNow(t.Context(), rows[0]); err != nil {
 		t.Fatal(err)
 	}
 	got := x.loaded(rows[0].name)
@@ -278,7 +278,7 @@ func TestUnion(t *testing.T) {
 	if len(got.recs) != alive {
 		t.Errorf("%d pictures, want %d", len(got.recs), alive)
 	}
-	if _, err := x.union(t.Context(), append(inputs, inputs[0]), nil); !errors.Is(err, ErrFormat) {
+	if _, _, err := x.union(t.Context(), append(inputs, inputs[0]), nil); !errors.Is(err, ErrFormat) {
 		t.Errorf("a picture in two segments: got %v, want ErrFormat", err)
 	}
 }
@@ -403,7 +403,7 @@ func BenchmarkMerge(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := x.union(b.Context(), inputs, nil); err != nil {
+		if _, _, err := x.union(b.Context(), inputs, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

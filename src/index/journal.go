@@ -79,29 +79,65 @@ func (x *Index) post(ctx context.Context, n note) (string, error) {
 // maxNotes is what one fold reads: more wait for the next.
 const maxNotes = 5000
 
-// readJournal lists the entries. complete says that there were no others at that moment.
+// readJournal lists entries. complete says that there were no others at that moment. When there are too many, each reading begins
+// somewhere else: entries that cannot be folded now must not keep the others waiting.
 func (x *Index) readJournal(ctx context.Context) (notes []note, complete bool, err error) {
-	after := ""
-	for len(notes) < maxNotes {
+	begin := ""
+	if x.journalLong.Load() {
+		begin = x.journalPrefix() + fmt.Sprintf("%016x", x.nonce())
+	}
+	errEnough := errors.New("enough")
+	collect := func(n note) error {
+		if len(notes) == maxNotes {
+			return errEnough
+		}
+		notes = append(notes, n)
+		return nil
+	}
+	err = x.listJournal(ctx, begin, "", collect)
+	if err == nil && begin != "" {
+		err = x.listJournal(ctx, "", begin, collect)
+	}
+	if errors.Is(err, errEnough) {
+		x.journalLong.Store(true)
+		return notes, false, nil
+	}
+	x.journalLong.Store(false)
+	return notes, err == nil, err
+}
+
+// notedIDs are the pictures that have an entry in the journal, however long it is.
+func (x *Index) notedIDs(ctx context.Context) (map[pet.ID]bool, error) {
+	noted := map[pet.ID]bool{}
+	err := x.listJournal(ctx, "", "", func(n note) error { noted[n.id] = true; return nil })
+	return noted, err
+}
+
+// listJournal calls f for the entries after a key, up to another; "" is no bound.
+func (x *Index) listJournal(ctx context.Context, after, until string, f func(note) error) error {
+	for {
 		page, err := x.store.List(ctx, x.journalPrefix(), after, 1000)
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		for _, o := range page.Objects {
+			if after = o.Key; until != "" && after > until {
+				return nil
+			}
 			n, err := parseNote(strings.TrimPrefix(o.Key, x.journalPrefix()))
 			if err != nil {
 				x.log.ErrorContext(ctx, "journal entry passed over", "error", err)
 				continue
 			}
 			n.key, n.landed = o.Key, o.Modified
-			notes = append(notes, n)
+			if err := f(n); err != nil {
+				return err
+			}
 		}
 		if !page.More {
-			return notes, true, nil
+			return nil
 		}
-		after = page.Objects[len(page.Objects)-1].Key
 	}
-	return notes, false, nil
 }
 
 // pending says whether an entry is still to be folded.

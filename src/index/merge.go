@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 const (
 	// collectAge: a segment that no root lists may be one that a merge under way is about to list.
 	collectAge = time.Hour
+	// maxSweep folds in one upkeep; maxInputs of one merge: each has a buffer and a place in every comparison.
+	maxSweep  = 12
+	maxInputs = 24
 	// chunk is how many records of an input a merge holds at a time.
 	chunk = 8192
 )
@@ -26,9 +30,10 @@ func (x *Index) Tend(ctx context.Context) error {
 	return errors.Join(x.sweep(ctx), x.merge(ctx), x.collect(ctx))
 }
 
-// sweep folds until the journal is empty, or does not get shorter.
+// sweep folds until the journal is empty, or a number of times: beside busy writers it never is, and merges must have their turn.
 func (x *Index) sweep(ctx context.Context) error {
-	for {
+	last := ""
+	for range maxSweep {
 		applied, err := x.foldAlone(ctx)
 		switch {
 		case errors.Is(err, errBeaten):
@@ -37,12 +42,21 @@ func (x *Index) sweep(ctx context.Context) error {
 			}
 		case err != nil || len(applied) == 0:
 			return err
+		case applied[0] == last:
+			return fmt.Errorf("index of %s: journal entries that were folded cannot be deleted", x.label)
+		default:
+			last = applied[0]
 		}
 	}
+	return nil
 }
 
 func (x *Index) foldAlone(ctx context.Context) ([]string, error) {
-	x.folding <- struct{}{}
+	select {
+	case x.folding <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	defer func() { <-x.folding }()
 	applied, err := x.fold(ctx)
 	x.waiters.wake(applied)
@@ -60,8 +74,8 @@ func (x *Index) merge(ctx context.Context) error {
 	if len(inputs) == 0 && len(absorbed) == 0 {
 		return nil
 	}
-	outputs, err := x.union(ctx, inputs, absorbed)
-	if err != nil {
+	outputs, absorbed, err := x.union(ctx, inputs, absorbed)
+	if err != nil || len(absorbed) == 0 && len(inputs) < 2 {
 		return err
 	}
 	for {
@@ -78,7 +92,7 @@ func (x *Index) merge(ctx context.Context) error {
 	}
 }
 
-// plan chooses what to merge. Everything at once while it fits one segment; beyond that, segments of about one size, of which
+// plan chooses what to merge, and the overrides that may be absorbed if all that they supersede is in it. Everything at once while it fits one segment; beyond that, segments of about one size, of which
 // there are then few for each power of four.
 func (x *Index) plan(r *root) (inputs []row, absorbed []override) {
 	old := x.oldOverrides(r)
@@ -89,7 +103,7 @@ func (x *Index) plan(r *root) (inputs []row, absorbed []override) {
 	crowded := len(old) >= x.limits.absorb || len(r.overrides) > x.limits.overrides/2 && len(old) > 0
 	switch {
 	case pictures <= x.limits.segment && (len(r.rows) >= x.limits.merge || crowded):
-		inputs = r.rows
+		inputs = smallest(r.rows)
 	case pictures <= x.limits.segment:
 		return nil, nil
 	default:
@@ -105,7 +119,7 @@ func (x *Index) plan(r *root) (inputs []row, absorbed []override) {
 		}
 		for class := range 16 {
 			if len(classes[class]) >= x.limits.merge {
-				inputs = classes[class]
+				inputs = smallest(classes[class])
 				break
 			}
 		}
@@ -113,15 +127,17 @@ func (x *Index) plan(r *root) (inputs []row, absorbed []override) {
 			inputs = x.mostOverridden(r, old)
 		}
 	}
-	for _, o := range old {
-		if coveredBy(r.rows, inputs, o.id) {
-			absorbed = append(absorbed, o)
-		}
-	}
-	if len(inputs) == 0 && len(absorbed) < x.limits.absorb {
+	if len(inputs) == 0 && !crowded {
 		return nil, nil
 	}
-	return inputs, absorbed
+	return inputs, old
+}
+
+// smallest are the rows to begin with, when there are more than one merge takes.
+func smallest(rows []row) []row {
+	rows = slices.Clone(rows)
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.n, b.n) })
+	return rows[:min(len(rows), maxInputs)]
 }
 
 // oldOverrides are those that no ADD can need any more: one that is still on its way would be too late, and count as a TOUCH.
@@ -138,12 +154,12 @@ func (x *Index) oldOverrides(r *root) []override {
 
 // mostOverridden are the small segments, and the large one that holds most overrides.
 func (x *Index) mostOverridden(r *root, old []override) []row {
-	var inputs []row
+	var small []row
 	var best row
 	most := 0
 	for _, row := range r.rows {
 		if int(row.n) < x.limits.segment/2 {
-			inputs = append(inputs, row)
+			small = append(small, row)
 			continue
 		}
 		count := 0
@@ -156,33 +172,23 @@ func (x *Index) mostOverridden(r *root, old []override) []row {
 			best, most = row, count
 		}
 	}
+	inputs := smallest(small)
 	if most > 0 {
 		inputs = append(inputs, best)
 	}
 	return inputs
 }
 
-// coveredBy says whether inputs has all rows that can hold the picture: only then may its override be absorbed, for a copy elsewhere
-// would come back to life.
-func coveredBy(rows, inputs []row, id pet.ID) bool {
-	for _, r := range rows {
-		if r.covers(id) && !slices.Contains(inputs, r) {
-			return false
-		}
-	}
-	return true
-}
-
-// union streams the inputs in the order of ids into as few segments as hold them.
-func (x *Index) union(ctx context.Context, inputs []row, absorbed []override) ([]row, error) {
-	most := len(absorbed)
+// union streams the inputs in the order of ids into as few segments as hold them. It returns the overrides that it absorbed, too.
+func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row, []override, error) {
+	most := len(old)
 	var streams []*stream
 	for _, r := range inputs {
 		most += int(r.n)
 		streams = append(streams, &stream{x: x, row: r})
 	}
 	if most == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	parts := (most + x.limits.segment - 1) / x.limits.segment
 	limit := (most + parts - 1) / parts
@@ -209,59 +215,56 @@ func (x *Index) union(ctx context.Context, inputs []row, absorbed []override) ([
 		}
 		return nil
 	}
-	err := mergeStreams(ctx, streams, absorbed, add)
+	absorbed, err := mergeStreams(ctx, streams, old, add)
 	if err == nil {
 		err = flush()
 	}
-	return rows, err
+	return rows, absorbed, err
 }
 
-// mergeStreams calls add for every picture of the streams that is not absorbed, and for the absorbed ones, in the order of ids.
-func mergeStreams(ctx context.Context, streams []*stream, absorbed []override, add func(weighted) error) error {
+// mergeStreams calls add for every picture of the streams, in the order of ids. An old override takes the place of its picture where the
+// streams hold all the mass that it supersedes, and is returned as absorbed: were there a copy elsewhere, it would come back to life.
+func mergeStreams(ctx context.Context, streams []*stream, old []override, add func(weighted) error) (absorbed []override, err error) {
 	for {
-		var lowest *stream
+		var lowest *pet.ID
 		for _, s := range streams {
 			if err := s.fill(ctx); err != nil {
-				return err
+				return nil, err
 			}
-			if !s.done() && (lowest == nil || compare(s.head().id, lowest.head().id) < 0) {
-				lowest = s
+			if !s.done() {
+				if id := s.head().id; lowest == nil || compare(id, *lowest) < 0 {
+					lowest = &id
+				}
 			}
 		}
+		if len(old) > 0 && (lowest == nil || compare(old[0].id, *lowest) < 0) {
+			lowest = &old[0].id
+		}
+		if lowest == nil {
+			return absorbed, nil
+		}
+		w, copies, mass := weighted{id: *lowest}, 0, uint32(0)
+		for _, s := range streams {
+			if !s.done() && s.head().id == w.id {
+				w.weight = s.head().weight
+				mass += uint32(w.weight)
+				copies++
+				s.skip()
+			}
+		}
+		overridden := len(old) > 0 && old[0].id == w.id
 		switch {
-		case lowest == nil && len(absorbed) == 0:
-			return nil
-		case lowest == nil || len(absorbed) > 0 && compare(absorbed[0].id, lowest.head().id) <= 0:
-			o := absorbed[0]
-			absorbed = absorbed[1:]
-			for _, s := range streams { // every copy goes
-				for {
-					if err := s.fill(ctx); err != nil {
-						return err
-					}
-					if s.done() || s.head().id != o.id {
-						break
-					}
-					s.skip()
-				}
-			}
-			if err := add(o.weighted); err != nil {
-				return err
-			}
-		default:
-			w := lowest.head()
-			lowest.skip()
-			for _, s := range streams {
-				if err := s.fill(ctx); err != nil {
-					return err
-				}
-				if !s.done() && s.head().id == w.id {
-					return fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.id, ErrFormat)
-				}
-			}
-			if err := add(w); err != nil {
-				return err
-			}
+		case overridden && old[0].old == mass:
+			w.weight = old[0].weight
+			absorbed = append(absorbed, old[0])
+		case copies > 1:
+			return nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.id, ErrFormat)
+		}
+		if overridden {
+			old = old[1:]
+		}
+		if err := add(w); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -308,19 +311,15 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 			return false, nil
 		}
 	}
-	notes, complete, err := x.readJournal(ctx)
-	if err != nil || !complete {
+	noted, err := x.notedIDs(ctx)
+	if err != nil {
 		return false, err
-	}
-	noted := make(map[pet.ID]bool, len(notes))
-	for _, n := range notes {
-		noted[n.id] = true
 	}
 	next := cur.next()
 	next.rows = append(slices.DeleteFunc(next.rows, func(r row) bool { return slices.Contains(inputs, r) }), outputs...)
 	for _, o := range absorbed {
 		i, there := findOverride(next.overrides, o.id)
-		if !there { // another merge was here
+		if !there || next.overrides[i].old != o.old { // another merge was here
 			return false, nil
 		}
 		if next.overrides[i] == o && !noted[o.id] {

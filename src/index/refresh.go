@@ -149,14 +149,14 @@ func (x *Index) read(ctx context.Context, started time.Time) error {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
 	}
-	x.publish(next)
+	x.publish(x.newView(next.root, next.etag, next.sent))
 	if took := x.now().Sub(started); took > maxWait {
 		x.log.WarnContext(ctx, "refresh slow: draws went on with the last view", slog.Any("label", x.label), slog.Duration("took", took))
 	}
 	return nil
 }
 
-// load reads the root once; with the view that is known, the answer may be that it still stands.
+// load reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
 func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view, error) {
 	etag := ""
 	if known != nil {
@@ -165,9 +165,9 @@ func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view
 	o, err := x.store.Get(ctx, x.rootKey(), etag)
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		return x.newView(known.root, etag, started), nil
+		return &view{root: known.root, etag: etag, sent: started, known: x.now()}, nil
 	case errors.Is(err, blob.ErrNotFound):
-		return x.newView(&root{}, "", started), nil
+		return &view{root: &root{}, sent: started, known: x.now()}, nil
 	case err != nil:
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Key, err)
 	}
-	return x.newView(r, o.ETag, started), nil
+	return &view{root: r, etag: o.ETag, sent: started, known: x.now()}, nil
 }
 
 // publish replaces the view, unless the new one is an old answer: read before the present one was known, and of a lower version.
@@ -186,6 +186,7 @@ func (x *Index) publish(next *view) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {
+			x.forget(next.root)
 			return
 		}
 	}

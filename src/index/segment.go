@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -208,7 +209,16 @@ func beUint64(b []byte) uint64 {
 
 // putSegment stores a segment under a new name.
 func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
-	r := s.row(x.nonce())
-	_, err := x.store.Create(ctx, x.segmentKey(r.name), s.encode(), blob.Attr{})
-	return r, err
+	body := s.encode()
+	for try := 0; ; try++ {
+		r := s.row(x.nonce())
+		_, err := x.store.Create(ctx, x.segmentKey(r.name), body, blob.Attr{})
+		// Nobody else has this name: an object that exists is this call's own, whose first answer was lost.
+		if err == nil || errors.Is(err, blob.ErrExists) {
+			return r, nil
+		}
+		if try == 2 || !errors.Is(err, blob.ErrUnclear) || ctx.Err() != nil {
+			return row{}, err
+		}
+	}
 }

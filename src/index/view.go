@@ -51,7 +51,6 @@ func (x *Index) newView(r *root, etag string, sent time.Time) *view {
 		v.total = v.recent.total
 	}
 	v.ends = append(v.ends, v.total)
-	x.forget(r)
 	for _, row := range r.rows {
 		p := x.layOut(row, v)
 		if p.seg != nil {
@@ -126,7 +125,7 @@ func (x *Index) drawFrom(ctx context.Context, v *view, rnd Source) (Pick, *view,
 	case p.seg != nil:
 		id, w = p.seg.pick(height, rnd)
 	case p.crowded:
-		if err := x.load1(ctx, p.row); err != nil {
+		if err := x.loadNow(ctx, p.row); err != nil {
 			return Pick{}, nil, err
 		}
 		next := x.newView(v.root, v.etag, v.sent)
@@ -188,22 +187,26 @@ func (x *Index) forget(r *root) {
 	}
 }
 
-// loadSoon brings a segment into memory behind the draws, as long as the budget lasts.
+// loadSoon brings a segment into memory behind the draws, one at a time, as long as the budget lasts.
 func (x *Index) loadSoon(r row) {
 	x.segmentsMu.Lock()
 	defer x.segmentsMu.Unlock()
-	if x.memory < bytesOf(r) || x.segments[r.name] != nil || x.loading[r.name] {
+	if x.memory < bytesOf(r) || x.segments[r.name] != nil || x.loading || x.now().Before(x.loadAfter) {
 		return
 	}
-	x.loading[r.name] = true
+	x.loading = true
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := x.load1(ctx, r); err != nil {
+		err := x.loadNow(ctx, r)
+		if err != nil {
 			x.log.WarnContext(ctx, "segment not loaded: draws go on by ranged reads", "label", x.label, "error", err)
 		}
 		x.segmentsMu.Lock()
-		delete(x.loading, r.name)
+		x.loading = false
+		if err != nil {
+			x.loadAfter = x.now().Add(10 * time.Second)
+		}
 		x.segmentsMu.Unlock()
 		if v := x.view.Load(); v != nil {
 			x.publish(x.newView(v.root, v.etag, v.sent))
@@ -211,8 +214,17 @@ func (x *Index) loadSoon(r row) {
 	}()
 }
 
-// load1 reads a whole segment.
-func (x *Index) load1(ctx context.Context, r row) error {
+// loadNow reads a whole segment into memory. Callers take turns, so that a crowd reads it once.
+func (x *Index) loadNow(ctx context.Context, r row) error {
+	select {
+	case x.reading <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-x.reading }()
+	if x.loaded(r.name) != nil {
+		return nil
+	}
 	o, err := x.store.Get(ctx, x.segmentKey(r.name), "")
 	if err != nil {
 		return err
@@ -223,9 +235,7 @@ func (x *Index) load1(ctx context.Context, r row) error {
 	}
 	x.segmentsMu.Lock()
 	defer x.segmentsMu.Unlock()
-	if x.segments[r.name] == nil {
-		x.segments[r.name] = s
-		x.memory -= bytesOf(r)
-	}
+	x.segments[r.name] = s
+	x.memory -= bytesOf(r)
 	return nil
 }
