@@ -158,10 +158,11 @@ func (x *Index) indexed(ctx context.Context, r *root) iter.Seq2[placed, error] {
 		}
 		tail, overrides := r.tail, r.overrides
 		for {
-			var lowest *pet.ID
+			var lowest pet.ID
+			found := false
 			consider := func(id pet.ID) {
-				if lowest == nil || compare(id, *lowest) < 0 {
-					lowest = &id
+				if !found || compare(id, lowest) < 0 {
+					lowest, found = id, true
 				}
 			}
 			for _, s := range streams {
@@ -179,10 +180,10 @@ func (x *Index) indexed(ctx context.Context, r *root) iter.Seq2[placed, error] {
 			if len(overrides) > 0 {
 				consider(overrides[0].id)
 			}
-			if lowest == nil {
+			if !found {
 				return
 			}
-			p := placed{weighted: weighted{id: *lowest}}
+			p := placed{weighted: weighted{id: lowest}}
 			for _, s := range streams {
 				if !s.done() && s.head().id == p.id {
 					p.weight, p.copies = p.weight+s.head().weight, p.copies+1

@@ -226,24 +226,25 @@ func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row,
 // streams hold all the mass that it supersedes, and is returned as absorbed: were there a copy elsewhere, it would come back to life.
 func mergeStreams(ctx context.Context, streams []*stream, old []override, add func(weighted) error) (absorbed []override, err error) {
 	for {
-		var lowest *pet.ID
+		var lowest pet.ID
+		found := false
 		for _, s := range streams {
 			if err := s.fill(ctx); err != nil {
 				return nil, err
 			}
 			if !s.done() {
-				if id := s.head().id; lowest == nil || compare(id, *lowest) < 0 {
-					lowest = &id
+				if id := s.head().id; !found || compare(id, lowest) < 0 {
+					lowest, found = id, true
 				}
 			}
 		}
-		if len(old) > 0 && (lowest == nil || compare(old[0].id, *lowest) < 0) {
-			lowest = &old[0].id
+		if len(old) > 0 && (!found || compare(old[0].id, lowest) < 0) {
+			lowest, found = old[0].id, true
 		}
-		if lowest == nil {
+		if !found {
 			return absorbed, nil
 		}
-		w, copies, mass := weighted{id: *lowest}, 0, uint32(0)
+		w, copies, mass := weighted{id: lowest}, 0, uint32(0)
 		for _, s := range streams {
 			if !s.done() && s.head().id == w.id {
 				w.weight = s.head().weight
