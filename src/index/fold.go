@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -79,7 +78,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (*root, []s
 	}
 	slices.SortFunc(touched, compare) // the same work in the same order: a run can be repeated
 	if len(touched) > maxTouched {
-		rand.Shuffle(len(touched), func(i, j int) { touched[i], touched[j] = touched[j], touched[i] }) // nobody is always the last
+		x.rnd.Shuffle(len(touched), func(i, j int) { touched[i], touched[j] = touched[j], touched[i] }) // nobody is always the last
 		touched = touched[:maxTouched]
 	}
 	found, err := x.examine(ctx, base, touched)
@@ -201,7 +200,7 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	body := next.encode(x.nonce())
+	body := next.encode(x.rnd.Uint64())
 	var info blob.Info
 	var err error
 	if base.etag == "" {
@@ -221,7 +220,7 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 
 // pause lets a crowd spread out; ErrBusy when the time is up.
 func (x *Index) pause(ctx context.Context) error {
-	t := time.NewTimer(rand.N(40 * time.Millisecond))
+	t := time.NewTimer(time.Duration(x.rnd.Int64N(int64(40 * time.Millisecond))))
 	defer t.Stop()
 	select {
 	case <-t.C:

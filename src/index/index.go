@@ -65,6 +65,8 @@ type Config struct {
 	// Now is the wall clock; nil means time.Now. A Lambda is frozen between requests, and its monotonic clock with it, so
 	// ages are differences of wall times.
 	Now func() time.Time
+	// Rand chooses names, pauses, and who folds; it is safe for concurrent use. nil means the runtime's own generator.
+	Rand Source
 	// Memory is how many bytes of segments are kept in memory, 32 a picture; what is beyond it is drawn by ranged GETs.
 	// 0 means 112 MiB.
 	Memory int64
@@ -77,6 +79,7 @@ type Index struct {
 	label         pet.Label
 	photos, store blob.Store
 	now           func() time.Time
+	rnd           *rand.Rand
 	log           *slog.Logger
 
 	view atomic.Pointer[view]
@@ -115,6 +118,10 @@ func Open(cfg Config) *Index {
 	if now == nil {
 		now = time.Now
 	}
+	x.rnd = rand.New(runtimeSource{})
+	if cfg.Rand != nil {
+		x.rnd = rand.New(cfg.Rand)
+	}
 	x.now = func() time.Time { return now().Round(0) } // Round strips the monotonic clock
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
@@ -134,7 +141,10 @@ func OpenAll(cfg Config) map[pet.Label]*Index {
 
 func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 
-func (x *Index) nonce() uint64 { return rand.Uint64() }
+// runtimeSource is the runtime's generator, safe for concurrent use; so is a rand.Rand on it, which has no state of its own.
+type runtimeSource struct{}
+
+func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
 // Pick is a drawn picture.
 type Pick struct {

@@ -62,7 +62,7 @@ func parseNote(name string) (note, error) {
 // post writes the entry, by a single attempt: an attempt of the SDK that lands late would be a second entry. When nobody knows
 // whether an ADD was written, a TOUCH says all that still has to be said, whether or not the ADD is there, or comes.
 func (x *Index) post(ctx context.Context, n note) (string, error) {
-	key := x.journalPrefix() + n.name(x.nonce())
+	key := x.journalPrefix() + n.name(x.rnd.Uint64())
 	_, err := x.store.Create(ctx, key, nil, blob.Attr{Once: true})
 	if err == nil {
 		return key, nil
@@ -71,7 +71,7 @@ func (x *Index) post(ctx context.Context, n note) (string, error) {
 		return "", err
 	}
 	n.add = false
-	key = x.journalPrefix() + n.name(x.nonce())
+	key = x.journalPrefix() + n.name(x.rnd.Uint64())
 	_, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true})
 	return key, err
 }
@@ -84,7 +84,7 @@ const maxNotes = 5000
 func (x *Index) readJournal(ctx context.Context) (notes []note, complete bool, err error) {
 	begin := ""
 	if x.journalLong.Load() {
-		begin = x.journalPrefix() + fmt.Sprintf("%016x", x.nonce())
+		begin = x.journalPrefix() + fmt.Sprintf("%016x", x.rnd.Uint64())
 	}
 	errEnough := errors.New("enough")
 	collect := func(n note) error {

@@ -211,7 +211,7 @@ func beUint64(b []byte) uint64 {
 func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
 	body := s.encode()
 	for try := 0; ; try++ {
-		r := s.row(x.nonce())
+		r := s.row(x.rnd.Uint64())
 		_, err := x.store.Create(ctx, x.segmentKey(r.name), body, blob.Attr{})
 		// Nobody else has this name: an object that exists is this call's own, whose first answer was lost.
 		if err == nil || errors.Is(err, blob.ErrExists) {

@@ -214,7 +214,7 @@ func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdi
 		if err != nil {
 			return err
 		}
-		v.seq, v.nonce = old.seq+1, x.nonce()
+		v.seq, v.nonce = old.seq+1, x.rnd.Uint64()
 		mine = v.nonce
 		if etag == "" {
 			_, err = x.photos.Create(ctx, x.verdictKey(id), v.encode(), blob.Attr{Once: true})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -155,7 +154,7 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 	done := x.waiters.add(key)
 	defer x.waiters.remove(key)
 	for {
-		if rand.Float64() < x.waiters.eagerness() {
+		if x.rnd.Float64() < x.waiters.eagerness() {
 			folded, err := x.foldInTurn(ctx, done)
 			if err != nil {
 				return 0, err
