@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 var foreign = map[string][]string{
 	"blob/s3blob":   {"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"},
 	"blob/s3server": {"github.com/versity/versitygw", "github.com/pkg/xattr"},
+	"index":         {"golang.org/x/sync"},
 	"photo":         {"golang.org/x/image", "golang.org/x/sync"},
 	"config":        {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ssm"},
 	"gateway":       {"github.com/aws/aws-lambda-go/events"},

@@ -7,42 +7,65 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"petpick/src/blob"
 	"petpick/src/pet"
 )
 
-// ErrFormat: an object of ours is truncated, corrupt, or of a version that this program does not know. Nothing overwrites it.
-var ErrFormat = errors.New("not in a format that this program reads")
+var (
+	// ErrFormat: an object of ours is truncated or corrupt. Nothing but petpick reindex overwrites it.
+	ErrFormat = errors.New("not in a format that this program reads")
+	// ErrNewer, an ErrFormat, too: a newer program wrote the object. Not even reindex overwrites it.
+	ErrNewer = fmt.Errorf("%w: written by a newer petpick: upgrade this one", ErrFormat)
+)
 
-const formatVersion = 2
+// kind is what an object begins with (FORMAT.md, "Boxes").
+type kind struct {
+	magic   string
+	version uint16
+}
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	verdictKind = kind{"PPVD", 2}
+	rootKind    = kind{"PPRT", 3}
+	segmentKind = kind{"PPSG", 2}
+)
 
-var le = binary.LittleEndian
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	le         = binary.LittleEndian
+)
 
-// seal ends an object (FORMAT.md, "Boxes").
+// begin makes a box with room for size bytes in all.
+func (k kind) begin(size int) []byte {
+	return le.AppendUint16(append(make([]byte, 0, size), k.magic...), k.version)
+}
+
+// advise says what to do about an object of the index that cannot be read or is missing.
+func advise(err error) error {
+	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) || errors.Is(err, blob.ErrNotFound) {
+		return fmt.Errorf("%w: petpick reindex makes the index anew", err)
+	}
+	return err
+}
+
+// seal ends a box.
 func seal(b []byte) []byte { return le.AppendUint32(b, crc32.Checksum(b, castagnoli)) }
 
-// unseal checks what every object of ours has: a magic, a format version, and a CRC-32C of all before it at the end.
-func unseal(b []byte, magic string, atLeast int) error {
-	if len(b) < atLeast {
+// unseal checks what every box has. The version comes before the checksum: another may have another.
+func (k kind) unseal(b []byte, atLeast int) error {
+	switch {
+	case len(b) < atLeast:
 		return fmt.Errorf("%w: %d bytes, at least %d expected: truncated", ErrFormat, len(b), atLeast)
-	}
-	if err := checkMagic(b, magic); err != nil {
-		return err
+	case string(b[:4]) != k.magic:
+		return fmt.Errorf("%w: begins with %q, not %q", ErrFormat, b[:4], k.magic)
+	case le.Uint16(b[4:]) > k.version:
+		return fmt.Errorf("%w: format version %d, this program knows %d", ErrNewer, le.Uint16(b[4:]), k.version)
+	case le.Uint16(b[4:]) < k.version:
+		return fmt.Errorf("%w: format version %d, this program knows %d", ErrFormat, le.Uint16(b[4:]), k.version)
 	}
 	body := b[:len(b)-4]
 	if got, want := crc32.Checksum(body, castagnoli), le.Uint32(b[len(b)-4:]); got != want {
 		return fmt.Errorf("%w: checksum %08x, computed %08x: truncated or corrupt", ErrFormat, want, got)
-	}
-	return nil
-}
-
-func checkMagic(b []byte, magic string) error {
-	if string(b[:4]) != magic {
-		return fmt.Errorf("%w: begins with %q, not %q", ErrFormat, b[:4], magic)
-	}
-	if v := le.Uint16(b[4:]); v != formatVersion {
-		return fmt.Errorf("%w: format version %d, this program knows %d", ErrFormat, v, formatVersion)
 	}
 	return nil
 }

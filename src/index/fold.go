@@ -7,72 +7,89 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"petpick/src/blob"
 	"petpick/src/pet"
 )
 
 const (
-	// lateAdd: an ADD that landed this long after its photo was written may have been overtaken by a removal, and counts as a
-	// TOUCH. Overrides are kept for absorbAge, which is longer: a removal's tombstone still meets every ADD that is younger.
-	// maxTouched pictures are looked at in one fold: each costs two or more calls, and a fold must end within a handler's time.
+	// maxTouched pictures are looked at in one fold, within examineBudget: each costs two or more calls, and a fold must end within a
+	// handler's time. What is left waits for the next one; new pictures do not wait for it.
 	maxTouched    = 512
 	examineBudget = 2 * time.Second
-	lateAdd       = 30 * time.Second
-	absorbAge     = 60 * time.Second
+	// lateAdd: an ADD that landed this long after its photo was written may have been overtaken by a removal, and counts as a
+	// TOUCH. Overrides are kept for absorbAge, which is longer: a removal's tombstone still meets every ADD that is younger.
+	lateAdd   = 30 * time.Second
+	absorbAge = 60 * time.Second
 )
 
 // errBeaten: another process swapped the root first, or nobody knows. Everything is read again.
 var errBeaten = errors.New("the root was swapped by another")
 
+// folded is what a fold has done: the root of this version holds these entries.
+type folded struct {
+	version uint64
+	keys    map[string]bool
+}
+
+// foldShared folds once for all of this process who ask meanwhile: one fold carries everyone who waits.
+func (x *Index) foldShared(ctx context.Context) (folded, error) {
+	f, err := x.once(ctx, "fold", func(ctx context.Context) (any, error) { return x.fold(ctx) })
+	if err != nil {
+		return folded{}, err
+	}
+	return f.(folded), nil
+}
+
 // fold brings the journal into the root, once. The order makes it safe beside any other folder, merge or writer of truth: the root
 // is read first, then the journal, then the truth of what was touched; the swap fails if the root moved in between. Keys are deleted
-// only after the swap: a crash before that leaves them, and to fold them again changes nothing.
-//
-// It returns the keys that the root holds now. errBeaten asks for another try.
-func (x *Index) fold(ctx context.Context) ([]string, error) {
-	base, err := x.load(ctx, x.view.Load(), x.now())
+// only after the swap: a crash before that leaves them, and to fold them again changes nothing. errBeaten asks for another try.
+func (x *Index) fold(ctx context.Context) (folded, error) {
+	base, err := x.readRoot(ctx, x.view.Load(), x.now())
 	if err != nil {
-		return nil, err
+		return folded{}, err
 	}
 	notes, complete, err := x.readJournal(ctx)
 	if err != nil || len(notes) == 0 {
-		return nil, err
+		return folded{}, err
 	}
 	next, applied, err := x.apply(ctx, base.root, notes)
 	if err != nil {
-		return nil, err
+		return folded{}, err
 	}
 	if err := x.spill(ctx, next, notes, complete); err != nil {
-		return nil, err
+		return folded{}, err
 	}
+	next.crowd, next.at = uint32(len(applied)), base.sent
 	if err := x.commit(ctx, base, next); err != nil {
-		return nil, err
+		return folded{}, err
 	}
 	if err := x.store.DeleteMany(ctx, applied); err != nil {
 		x.log.WarnContext(ctx, "journal entries not deleted: they will be folded again, to no effect", "label", x.label, "error", err)
 	}
-	return applied, nil
+	f := folded{next.version, make(map[string]bool, len(applied))}
+	for _, key := range applied {
+		f.keys[key] = true
+	}
+	return f, nil
 }
 
 // apply makes the next root of a root and the journal. Entries whose truth cannot be read are left for later.
-func (x *Index) apply(ctx context.Context, base *root, notes []note) (*root, []string, error) {
-	next := base.next()
+func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root, applied []string, err error) {
+	next = base.next()
 	byID := map[pet.ID][]note{}
 	for _, n := range notes {
 		byID[n.id] = append(byID[n.id], n)
 	}
 	var touched []pet.ID
-	var applied []string
 	for id, group := range byID {
 		if !isPlainAdd(base, group) {
 			touched = append(touched, id)
 			continue
 		}
-		// Nothing if it is there: an entry whose deletion failed comes again.
-		if n := group[0]; n.weight > 0 {
-			if _, there := findWeighted(next.tail, id); !there {
-				next.setTail(weighted{id, n.weight})
-			}
+		if n := group[0]; n.weight > 0 { // one that was folded before, and not deleted, is there
+			next.setTail(weighted{id, n.weight})
 		}
 		applied = append(applied, group[0].key)
 	}
@@ -87,16 +104,16 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (*root, []s
 	}
 	now := uint64(x.now().UnixMilli())
 	for i, id := range touched {
-		if f := found[i]; f.err != nil {
+		f := found[i]
+		_, known := findOverride(next.overrides, id)
+		if f.err == nil && !f.same && !known && len(next.overrides) >= x.limits.overrides {
+			f.err = errors.New("overrides are full until the next merge")
+		}
+		if f.err != nil {
 			x.log.WarnContext(ctx, "entry left in the journal", "label", x.label, "id", id.String(), "error", f.err)
 			continue
-		} else if !f.same {
-			_, known := findOverride(next.overrides, id)
-			if !known && len(next.overrides) >= x.limits.overrides {
-				x.log.WarnContext(ctx, "entry left in the journal: overrides are full until the next merge", "label", x.label, "id", id.String())
-				continue
-			}
-			next.dropTail(id)
+		}
+		if !f.same {
 			next.setOverride(override{weighted{id, f.weight}, f.old, now})
 		}
 		for _, n := range byID[id] {
@@ -107,11 +124,12 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (*root, []s
 	return next, applied, nil
 }
 
-// isPlainAdd: a single ADD, in time, of a picture that no override speaks of. Everything else is a reason to look at the truth.
+// isPlainAdd: a single ADD, in time, of a picture that no override speaks of and no reindex has seen. Everything else is a reason to look
+// at the truth.
 func isPlainAdd(base *root, group []note) bool {
 	_, overridden := findOverride(base.overrides, group[0].id)
 	n := group[0]
-	return len(group) == 1 && n.add && !overridden && n.landed.Sub(n.date) <= lateAdd
+	return len(group) == 1 && n.add && !overridden && n.landed.Sub(n.date) <= lateAdd && n.date.UnixMilli() >= int64(base.reindexed)
 }
 
 // finding is the truth of a picture beside what the root says.
@@ -125,10 +143,12 @@ type finding struct {
 // examine reads the truth of pictures, after the root was read.
 func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]finding, error) {
 	found := make([]finding, len(ids))
-	// What cannot be examined in time is left for the next fold: new pictures do not wait for it.
 	within, cancel := context.WithTimeout(ctx, examineBudget)
 	defer cancel()
-	each(len(ids), 64, func(i int) { found[i] = x.examineOne(within, base, ids[i]) })
+	each(len(ids), 64, func(i int) error {
+		found[i] = x.examineOne(within, base, ids[i])
+		return nil
+	})
 	return found, ctx.Err()
 }
 
@@ -137,35 +157,44 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 		return f
 	}
 	if i, there := findOverride(base.overrides, id); there {
-		o := base.overrides[i]
-		f.old = o.old
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
+		f.old = base.overrides[i].old
 		return f
 	}
-	if f.old, f.err = x.massIn(ctx, base.rows, id); f.err != nil {
+	var copies int
+	if f.old, copies, f.err = x.massIn(ctx, base.rows, id); f.err != nil {
 		return f
 	}
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
 	// weight, nothing is left to do. If it is nowhere, its ADD may still land: an override meets it.
-	i, inTail := findWeighted(base.tail, id)
-	switch {
-	case inTail:
-		f.same = f.old == 0 && base.tail[i].weight == f.weight
-	case f.old > 0:
-		f.same = f.old == uint32(f.weight)
+	if i, inTail := findWeighted(base.tail, id); inTail {
+		f.same = copies == 0 && base.tail[i].weight == f.weight
+	} else {
+		f.same = copies == 1 && f.old == uint32(f.weight)
 	}
 	return f
 }
 
+// massIn is what segments hold of a picture, and how many of them.
+func (x *Index) massIn(ctx context.Context, rows []row, id pet.ID) (mass uint32, copies int, err error) {
+	masses := make([]pet.Weight, len(rows))
+	err = each(len(rows), 8, func(i int) (err error) { masses[i], err = x.lookup(ctx, rows[i], id); return err })
+	for _, w := range masses {
+		if mass += uint32(w); w > 0 {
+			copies++
+		}
+	}
+	return mass, copies, err
+}
+
 // spill moves the tail into a segment when it is over its limit: only pictures without an entry in the journal, which was read
 // whole. One whose entry is folded again must still be found in the tail.
-func (x *Index) spill(ctx context.Context, next *root, notes []note, complete bool) error {
+func (x *Index) spill(ctx context.Context, next *root, notes []note, complete bool) (err error) {
 	if len(next.tail) <= x.limits.tail || len(next.rows) >= maxSegments {
 		return nil
 	}
-	noted := make(map[pet.ID]bool, len(notes))
+	noted := map[pet.ID]bool{}
 	if !complete {
-		var err error
 		if noted, err = x.notedIDs(ctx); err != nil {
 			return err
 		}
@@ -200,14 +229,7 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	body := next.encode(x.rnd.Uint64())
-	var info blob.Info
-	var err error
-	if base.etag == "" {
-		info, err = x.store.Create(ctx, x.rootKey(), body, blob.Attr{Once: true})
-	} else {
-		info, err = x.store.Swap(ctx, x.rootKey(), base.etag, body, blob.Attr{Once: true})
-	}
+	info, err := put(ctx, x.store, x.rootKey(), base.etag, next.encode(x.rnd.Uint64()))
 	switch {
 	case err == nil:
 		x.publish(x.newView(next, info.ETag, sent))
@@ -218,9 +240,23 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 	return err
 }
 
-// pause lets a crowd spread out; ErrBusy when the time is up.
-func (x *Index) pause(ctx context.Context) error {
-	t := time.NewTimer(time.Duration(x.rnd.Int64N(int64(40 * time.Millisecond))))
+// put replaces the object that has the ETag, or makes one where there was none. One attempt: a body says who wrote it, and reading
+// it tells what became of an unclear one.
+func put(ctx context.Context, s blob.Store, key, etag string, body []byte) (blob.Info, error) {
+	if etag == "" {
+		return s.Create(ctx, key, body, blob.Attr{Once: true})
+	}
+	return s.Swap(ctx, key, etag, body, blob.Attr{Once: true})
+}
+
+// lost says that a conditional write did not take place, or that nobody knows: read again, and decide from what is there.
+func lost(err error) bool {
+	return errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrUnclear)
+}
+
+// pause lets a crowd spread out: a random part of a time; ErrBusy when the caller's is up.
+func (x *Index) pause(ctx context.Context, most time.Duration) error {
+	t := time.NewTimer(time.Duration(x.rnd.Int64N(int64(most))))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -230,17 +266,14 @@ func (x *Index) pause(ctx context.Context) error {
 	}
 }
 
-// each calls f(0) … f(n-1), at most wide at a time.
-func each(n, wide int, f func(int)) {
-	slots := make(chan struct{}, wide)
+// each calls f(0) … f(n-1), at most wide at a time, and returns all their errors.
+func each(n, wide int, f func(int) error) error {
+	var g errgroup.Group
+	g.SetLimit(wide)
+	errs := make([]error, n)
 	for i := range n {
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			f(i)
-		}()
+		g.Go(func() error { errs[i] = f(i); return nil })
 	}
-	for range wide {
-		slots <- struct{}{}
-	}
+	_ = g.Wait()
+	return errors.Join(errs...)
 }

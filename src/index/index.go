@@ -4,14 +4,16 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"petpick/src/blob"
 	"petpick/src/pet"
@@ -33,17 +35,12 @@ var (
 )
 
 const (
-	// maxAge is how old a view may be before a draw asks for a newer one: the promise is that a change is seen within 1 s.
-	maxAge = time.Second
-	// maxWait is how long a draw waits for that, when it has an older view to go on with.
-	maxWait = 300 * time.Millisecond
-	// maxFlight bounds one reading of the root. By wall clock it is the age at which a reading counts as dead: a Lambda may have been
-	// frozen during it, and its timers with it.
-	maxFlight = 3 * time.Second
 	// maxTries of one draw, each of which succeeds with a probability of at least 3/4.
 	maxTries = 100
 	// defaultMemory for segments: 3.5 million pictures at 32 B.
 	defaultMemory = 112 << 20
+	// maxShared bounds work that several callers wait for, whoever of them goes away.
+	maxShared = 10 * time.Second
 )
 
 // limits are constants but for tests, which reach them with fewer pictures.
@@ -81,48 +78,30 @@ type Index struct {
 	now           func() time.Time
 	rnd           *rand.Rand
 	log           *slog.Logger
+	limits        limits
 
-	view atomic.Pointer[view]
-
-	mu      sync.Mutex // guards the five below
-	flight  *flight
-	flights uint64 // begun so far
-	lastErr error  // of the last flight
-	// retryAt keeps draws from asking a failing store more than once a second.
-	retryAt time.Time
-	failing time.Time // since when; zero while the store answers
-
-	segmentsMu sync.Mutex // guards the four below
-	segments   map[uint64]*segment
-	memory     int64 // what is left of it
-	loading    bool  // behind the draws
-	loadAfter  time.Time
-	reading    chan struct{} // holds a token while a whole segment is read
-
-	limits limits
+	view    atomic.Pointer[view]
+	flights flights
+	cache   cache
+	shared  singleflight.Group
 	// journalLong: the last reading of the journal did not reach its end.
 	journalLong atomic.Bool
-	folding     chan struct{} // holds a token while this process folds
-	waiters     waiters
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
-	x := &Index{label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, folding: make(chan struct{}, 1),
-		limits:   limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
-		segments: map[uint64]*segment{}, memory: cfg.Memory, reading: make(chan struct{}, 1)}
-	if x.memory == 0 {
-		x.memory = defaultMemory
+	x := &Index{
+		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, rnd: rand.New(runtimeSource{}),
+		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
+		cache:  cache{segments: map[uint64]*segment{}, left: cmp.Or(cfg.Memory, defaultMemory)},
 	}
-	now := cfg.Now
-	if now == nil {
-		now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	x.rnd = rand.New(runtimeSource{})
+	x.now = func() time.Time { return cfg.Now().Round(0) } // Round strips the monotonic clock
 	if cfg.Rand != nil {
 		x.rnd = rand.New(cfg.Rand)
 	}
-	x.now = func() time.Time { return now().Round(0) } // Round strips the monotonic clock
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
@@ -146,6 +125,21 @@ type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
+// once does what several callers may want at a time for all of them. It does not end when one of them goes away.
+func (x *Index) once(ctx context.Context, what string, f func(context.Context) (any, error)) (any, error) {
+	done := x.shared.DoChan(what, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxShared)
+		defer cancel()
+		return f(ctx)
+	})
+	select {
+	case r := <-done:
+		return r.Val, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // Pick is a drawn picture.
 type Pick struct {
 	ID     pet.ID
@@ -157,39 +151,29 @@ type Pick struct {
 // has. ErrEmpty is only said after a reading that began after the call.
 func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 	v, err := x.fresh(ctx)
-	if err != nil {
-		return Pick{}, err
-	}
-	for try := 0; ; try++ {
+	for try := 0; err == nil; try++ {
 		if v.total == 0 {
-			if v, err = x.newer(ctx); err != nil {
-				return Pick{}, err
+			if v, err = x.newer(ctx); err == nil && v.total == 0 {
+				err = ErrEmpty
 			}
-			if v.total == 0 {
-				return Pick{}, fmt.Errorf("%s: %w", x.label, ErrEmpty)
-			}
+			continue
 		}
-		pick, next, err := x.drawFrom(ctx, v, rnd)
+		pick, next, errTry := x.drawFrom(ctx, v, rnd)
 		switch {
-		case err != nil && try < maxTries && errors.Is(err, blob.ErrNotFound): // a merge has replaced the segment
-			missing := err
-			if next, err = x.newer(ctx); err != nil {
-				return Pick{}, err
+		case errTry == nil && next == nil:
+			return Pick{pick.id, pick.weight}, nil
+		case try == maxTries: // at most a quarter of each segment is superseded: 4^-100
+			err = errors.Join(errTry, fmt.Errorf("%d draws in a row were superseded: %w", try, ErrFormat))
+		case errors.Is(errTry, blob.ErrNotFound): // a merge has replaced the segment
+			old := v.version
+			if v, err = x.newer(ctx); err == nil && v.version == old {
+				err = fmt.Errorf("a segment that the root lists is gone: %w: %w", ErrFormat, errTry)
 			}
-			if next.version == v.version {
-				return Pick{}, fmt.Errorf("index of %s: a segment that the root lists is gone: run petpick reindex: %w: %w", x.label, ErrFormat, missing)
-			}
-			v = next
-		case err != nil:
-			return Pick{}, err
-		case next == nil:
-			return pick, nil
-		case try > maxTries: // at most a quarter of each segment is superseded: 4^-100
-			return Pick{}, fmt.Errorf("index of %s: %d draws in a row were superseded: %w", x.label, try, ErrFormat)
 		default:
-			v = next
+			v, err = next, errTry
 		}
 	}
+	return Pick{}, fmt.Errorf("index of %s: %w", x.label, err)
 }
 
 // Stats is a label in numbers.

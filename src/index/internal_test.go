@@ -163,10 +163,10 @@ func TestRemotePick(t *testing.T) {
 	rnd := rand.NewPCG(1, 1)
 	for seed := range uint64(2000) {
 		height := below(rnd, s.total)
-		id, w := s.pick(height, rand.NewPCG(seed, 0))
-		gotID, gotW, err := x.remotePick(t.Context(), r, height, rand.NewPCG(seed, 0))
-		if err != nil || gotID != id || gotW != w {
-			t.Fatalf("seed %d: got %s %d %v, want %s %d", seed, gotID, gotW, err, id, w)
+		want := s.pick(height, rand.NewPCG(seed, 0))
+		got, err := x.remotePick(t.Context(), r, height, rand.NewPCG(seed, 0))
+		if err != nil || got != want {
+			t.Fatalf("seed %d: got %v %v, want %v", seed, got, err, want)
 		}
 	}
 }
@@ -262,10 +262,10 @@ func TestUnion(t *testing.T) {
 	if err != nil || len(rows) != 1 || len(got1) != len(absorbed) {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if err := x.loadNow(t.Context(), rows[0]); err != nil {
+	if err := x.load(t.Context(), rows[0]); err != nil {
 		t.Fatal(err)
 	}
-	got := x.loaded(rows[0].name)
+	got := x.cache.get(rows[0].name)
 	alive := 0
 	for id, w := range want {
 		if w > 0 {
@@ -346,7 +346,7 @@ func BenchmarkDraw(b *testing.B) {
 				s := segmentWith(min(left, 1_000_000), func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
 				left -= len(s.recs)
 				r.rows = append(r.rows, s.row(uint64(i)))
-				x.segments[uint64(i)] = s
+				x.cache.segments[uint64(i)] = s
 			}
 			if _, err := x.store.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 				b.Fatal(err)

@@ -12,6 +12,9 @@ import (
 	"petpick/src/pet"
 )
 
+// maxNotes is what one fold reads: more wait for the next.
+const maxNotes = 5000
+
 // note is a journal entry (FORMAT.md, "Journal"). The key carries everything; the object is empty. An ADD brings a new picture with
 // its weight; a TOUCH says only "look at this picture again".
 type note struct {
@@ -25,7 +28,7 @@ type note struct {
 
 func (x *Index) journalPrefix() string { return "journal/" + string(x.label) + "/" }
 
-// key has the nonce first: keys that begin at random let S3 split the prefix under load.
+// name has the nonce first: keys that begin at random let S3 split the prefix under load.
 func (n note) name(nonce uint64) string {
 	if n.add {
 		return fmt.Sprintf("%016x-%s-add-%d-%d", nonce, n.id, n.weight, n.date.UnixMilli())
@@ -40,11 +43,10 @@ func parseNote(name string) (note, error) {
 		return note{}, bad
 	}
 	id, err := pet.ParseID(parts[1])
-	if err != nil {
-		return note{}, bad
-	}
 	n := note{id: id, add: parts[2] == "add"}
 	switch {
+	case err != nil:
+		return note{}, bad
 	case !n.add && parts[2] == "touch" && len(parts) == 3:
 		return n, nil
 	case !n.add || len(parts) != 5:
@@ -61,23 +63,16 @@ func parseNote(name string) (note, error) {
 
 // post writes the entry, by a single attempt: an attempt of the SDK that lands late would be a second entry. When nobody knows
 // whether an ADD was written, a TOUCH says all that still has to be said, whether or not the ADD is there, or comes.
-func (x *Index) post(ctx context.Context, n note) (string, error) {
-	key := x.journalPrefix() + n.name(x.rnd.Uint64())
-	_, err := x.store.Create(ctx, key, nil, blob.Attr{Once: true})
-	if err == nil {
-		return key, nil
+func (x *Index) post(ctx context.Context, n note) (key string, err error) {
+	for range 2 {
+		key = x.journalPrefix() + n.name(x.rnd.Uint64())
+		if _, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true}); err == nil || !lost(err) || ctx.Err() != nil {
+			break
+		}
+		n.add = false
 	}
-	if !lost(err) || ctx.Err() != nil {
-		return "", err
-	}
-	n.add = false
-	key = x.journalPrefix() + n.name(x.rnd.Uint64())
-	_, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true})
 	return key, err
 }
-
-// maxNotes is what one fold reads: more wait for the next.
-const maxNotes = 5000
 
 // readJournal lists entries. complete says that there were no others at that moment. When there are too many, each reading begins
 // somewhere else: entries that cannot be folded now must not keep the others waiting.
@@ -98,12 +93,12 @@ func (x *Index) readJournal(ctx context.Context) (notes []note, complete bool, e
 	if err == nil && begin != "" {
 		err = x.listJournal(ctx, "", begin, collect)
 	}
-	if errors.Is(err, errEnough) {
-		x.journalLong.Store(true)
-		return notes, false, nil
+	long := errors.Is(err, errEnough)
+	x.journalLong.Store(long)
+	if long {
+		err = nil
 	}
-	x.journalLong.Store(false)
-	return notes, err == nil, err
+	return notes, err == nil && !long, err
 }
 
 // notedIDs are the pictures that have an entry in the journal, however long it is.
@@ -115,29 +110,21 @@ func (x *Index) notedIDs(ctx context.Context) (map[pet.ID]bool, error) {
 
 // listJournal calls f for the entries after a key, up to another; "" is no bound.
 func (x *Index) listJournal(ctx context.Context, after, until string, f func(note) error) error {
-	for {
-		page, err := x.store.List(ctx, x.journalPrefix(), after, 1000)
-		if err != nil {
+	for o, err := range list(ctx, x.store, x.journalPrefix(), after) {
+		if err != nil || until != "" && o.Key > until {
 			return err
 		}
-		for _, o := range page.Objects {
-			if after = o.Key; until != "" && after > until {
-				return nil
-			}
-			n, err := parseNote(strings.TrimPrefix(o.Key, x.journalPrefix()))
-			if err != nil {
-				x.log.ErrorContext(ctx, "journal entry passed over", "error", err)
-				continue
-			}
-			n.key, n.landed = o.Key, o.Modified
-			if err := f(n); err != nil {
-				return err
-			}
+		n, err := parseNote(strings.TrimPrefix(o.Key, x.journalPrefix()))
+		if err != nil {
+			x.log.ErrorContext(ctx, "journal entry passed over", "label", x.label, "error", err)
+			continue
 		}
-		if !page.More {
-			return nil
+		n.key, n.landed = o.Key, o.Modified
+		if err := f(n); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // pending says whether an entry is still to be folded.

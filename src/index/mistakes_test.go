@@ -37,6 +37,11 @@ func merging(t *testing.T) (*torn, *Index, *root) {
 	return w, x, r
 }
 
+func oldOverrides(x *Index, r *root) []override {
+	_, old := x.plan(r)
+	return old
+}
+
 func addPicture(t *testing.T, x *Index, i int, weight pet.Weight) {
 	t.Helper()
 	id, body := tortureID(i)
@@ -52,7 +57,7 @@ func wantTruth(t *testing.T, w *torn, x *Index) {
 
 func TestMergeKeepsAnOverrideThatChanged(t *testing.T) {
 	w, x, base := merging(t)
-	outputs, absorbed, err := x.union(t.Context(), base.rows, x.oldOverrides(base))
+	outputs, absorbed, err := x.union(t.Context(), base.rows, oldOverrides(x, base))
 	if err != nil || len(absorbed) == 0 {
 		t.Fatal(len(absorbed), err)
 	}
@@ -67,7 +72,7 @@ func TestMergeKeepsAnOverrideThatChanged(t *testing.T) {
 
 func TestMergeKeepsAnOverrideWithAnEntryInTheJournal(t *testing.T) {
 	w, x, base := merging(t)
-	outputs, absorbed, err := x.union(t.Context(), base.rows, x.oldOverrides(base))
+	outputs, absorbed, err := x.union(t.Context(), base.rows, oldOverrides(x, base))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +93,7 @@ func TestMergeDoesNotAbsorbWhatItsInputsDoNotHold(t *testing.T) {
 	w, x, base := merging(t)
 	for i := range base.rows {
 		inputs := base.rows[i : i+1]
-		outputs, absorbed, err := x.union(t.Context(), inputs, x.oldOverrides(base))
+		outputs, absorbed, err := x.union(t.Context(), inputs, oldOverrides(x, base))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +129,7 @@ func TestMergeGivesUpWhenItsInputsAreGone(t *testing.T) {
 // A merge that stalls for hours between its segments and its swap must not list what collect has deleted.
 func TestCollectAgainstAStalledMerge(t *testing.T) {
 	w, x, base := merging(t)
-	outputs, absorbed, err := x.union(t.Context(), base.rows, x.oldOverrides(base))
+	outputs, absorbed, err := x.union(t.Context(), base.rows, oldOverrides(x, base))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +139,7 @@ func TestCollectAgainstAStalledMerge(t *testing.T) {
 	if _, err := w.store.Head(t.Context(), x.segmentKey(outputs[0].name)); err != nil {
 		t.Errorf("a segment that a merge has just written was collected: %v", err)
 	}
-	w.now.Add(int64(3 * time.Hour))
+	w.now.Add(int64(collectAge + time.Hour))
 	if err := w.process().collect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

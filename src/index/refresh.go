@@ -5,21 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"petpick/src/blob"
 )
 
-// flight is one reading of the root that any number of callers wait for.
+const (
+	// maxAge is how old a view may be before a draw asks for a newer one: the promise is that a change is seen within 1 s.
+	maxAge = time.Second
+	// maxWait is how long a draw waits for that, when it has an older view to go on with.
+	maxWait = 300 * time.Millisecond
+	// maxFlight bounds one reading of the root. By wall clock it is the age at which a reading counts as dead: a Lambda may have been
+	// frozen during it, and its timers with it.
+	maxFlight = 3 * time.Second
+)
+
+// flights are the readings of the root that draws wait for.
+type flights struct {
+	mu      sync.Mutex // guards all below
+	now     *flight    // nil when there is none
+	begun   uint64
+	lastErr error     // of the last one
+	retryAt time.Time // keeps draws from asking a failing store more than once a second
+	failing time.Time // since when; zero while the store answers
+}
+
+// flight is one reading that any number of callers wait for.
 type flight struct {
 	number  uint64
 	started time.Time
-	cancel  context.CancelFunc
+	cancel  context.CancelFunc // only when another takes its place
 	done    chan struct{}
 	err     error // set before done is closed
-	// abandoned: it took too long, and another has taken its place.
-	abandoned atomic.Bool
 }
 
 // isFresh: a view is good for maxAge. A clock that was set back makes it old, not young forever.
@@ -32,14 +50,14 @@ func (x *Index) isFresh(v *view, now time.Time) bool {
 func (x *Index) fresh(ctx context.Context) (*view, error) {
 	now := x.now()
 	v := x.view.Load()
-	if v != nil && x.isFresh(v, now) {
-		return v, nil
-	}
 	if v == nil {
 		return x.newer(ctx)
 	}
-	f := x.refresh(now)
-	if f == nil { // it failed a moment ago
+	if x.isFresh(v, now) {
+		return v, nil
+	}
+	f, err := x.fly(now)
+	if err != nil { // a moment ago
 		return v, nil
 	}
 	wait := maxWait - now.Sub(f.started)
@@ -58,93 +76,81 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 
 // newer returns a view whose reading began after the call, or the reason why there is none.
 func (x *Index) newer(ctx context.Context) (*view, error) {
-	x.mu.Lock()
-	after := x.flights
-	wait := x.retryAt.Sub(x.now())
-	failed := x.lastErr
-	x.mu.Unlock()
-	if failed != nil && wait > 0 && wait <= maxAge { // a failing store is asked once a second, whoever wants to know
-		return nil, failed
-	}
+	x.flights.mu.Lock()
+	after := x.flights.begun
+	x.flights.mu.Unlock()
 	for {
-		f := x.join()
+		f, err := x.fly(x.now())
+		if err != nil {
+			return nil, err
+		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("index of %s: %w: %w", x.label, blob.ErrUnavailable, ctx.Err())
 		}
-		if f.number <= after || f.abandoned.Load() { // it left before we asked, or is given up: the next one will do
+		if f.number <= after || errors.Is(f.err, context.Canceled) { // it left before we asked, or is given up: the next one will do
 			continue
 		}
-		if f.err != nil {
-			return nil, f.err
-		}
-		return x.view.Load(), nil
+		return x.view.Load(), f.err
 	}
 }
 
-// refresh joins the flight that is under way or starts one, unless the last one failed less than a second ago.
-func (x *Index) refresh(now time.Time) *flight {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.flight == nil {
-		if wait := x.retryAt.Sub(now); wait > 0 && wait <= maxAge {
-			return nil
-		}
-	}
-	return x.startLocked(now)
-}
-
-func (x *Index) join() *flight {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.startLocked(x.now())
-}
-
-func (x *Index) startLocked(now time.Time) *flight {
-	if f := x.flight; f != nil {
+// fly joins the reading under way, or begins one. A failing store is asked once a second, whoever wants to know: until then the last
+// error is the answer.
+func (x *Index) fly(now time.Time) (*flight, error) {
+	x.flights.mu.Lock()
+	defer x.flights.mu.Unlock()
+	if f := x.flights.now; f != nil {
 		if age := now.Sub(f.started); age >= 0 && age < maxFlight {
-			return f
+			return f, nil
 		}
-		f.abandoned.Store(true)
 		f.cancel()
+	} else if wait := x.flights.retryAt.Sub(now); wait > 0 && wait <= maxAge {
+		return nil, x.flights.lastErr
 	}
-	x.flights++
-	ctx, cancel := context.WithTimeout(context.Background(), maxFlight)
-	f := &flight{number: x.flights, started: now, cancel: cancel, done: make(chan struct{})}
-	x.flight = f
+	x.flights.begun++
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &flight{number: x.flights.begun, started: now, cancel: cancel, done: make(chan struct{})}
+	x.flights.now = f
 	go func() {
-		defer cancel()
-		f.err = x.read(ctx, f.started)
-		x.mu.Lock()
-		if x.flight == f {
-			x.flight = nil
-			x.lastErr = f.err
-			if f.err == nil {
-				x.retryAt, x.failing = time.Time{}, time.Time{}
-			} else {
-				x.retryAt = x.now().Add(maxAge)
-				if x.failing.IsZero() {
-					x.failing = f.started
-				}
-			}
-		}
-		x.mu.Unlock()
+		ctx, stop := context.WithTimeout(ctx, maxFlight)
+		defer stop()
+		f.err = x.refresh(ctx, f.started)
+		x.land(f)
 		close(f.done)
 	}()
-	return f
+	return f, nil
+}
+
+// land notes how a reading ended.
+func (x *Index) land(f *flight) {
+	x.flights.mu.Lock()
+	defer x.flights.mu.Unlock()
+	if x.flights.now != f {
+		return
+	}
+	x.flights.now, x.flights.lastErr, x.flights.retryAt = nil, f.err, time.Time{}
+	switch {
+	case f.err == nil:
+		x.flights.failing = time.Time{}
+	case x.flights.failing.IsZero():
+		x.flights.failing = f.started
+		fallthrough
+	default:
+		x.flights.retryAt = x.now().Add(maxAge)
+	}
 }
 
 func (x *Index) failingSince() time.Time {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.failing
+	x.flights.mu.Lock()
+	defer x.flights.mu.Unlock()
+	return x.flights.failing
 }
 
-// read gets the root if it changed, and publishes it.
-func (x *Index) read(ctx context.Context, started time.Time) error {
-	old := x.view.Load()
-	next, err := x.load(ctx, old, started)
+// refresh gets the root if it changed, and publishes it.
+func (x *Index) refresh(ctx context.Context, started time.Time) error {
+	next, err := x.readRoot(ctx, x.view.Load(), started)
 	if err != nil {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
@@ -156,26 +162,27 @@ func (x *Index) read(ctx context.Context, started time.Time) error {
 	return nil
 }
 
-// load reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
-func (x *Index) load(ctx context.Context, known *view, started time.Time) (*view, error) {
+// readRoot reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
+func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*view, error) {
 	etag := ""
 	if known != nil {
 		etag = known.etag
 	}
 	o, err := x.store.Get(ctx, x.rootKey(), etag)
+	v := &view{root: &root{}, etag: o.ETag, sent: started, known: x.now()}
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		return &view{root: known.root, etag: etag, sent: started, known: x.now()}, nil
+		v.root, v.etag = known.root, etag
+		return v, nil
 	case errors.Is(err, blob.ErrNotFound):
-		return &view{root: &root{}, sent: started, known: x.now()}, nil
+		return v, nil
 	case err != nil:
 		return nil, err
 	}
-	r, err := decodeRoot(o.Body)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Key, err)
+	if v.root, err = decodeRoot(o.Body); err != nil {
+		return v, fmt.Errorf("%s: %w", o.Key, advise(err))
 	}
-	return &view{root: r, etag: o.ETag, sent: started, known: x.now()}, nil
+	return v, nil
 }
 
 // publish replaces the view, unless the new one is an old answer: read before the present one was known, and of a lower version.
@@ -186,7 +193,7 @@ func (x *Index) publish(next *view) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {
-			x.forget(next.root)
+			x.cache.keep(next.root)
 			return
 		}
 	}

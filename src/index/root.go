@@ -3,15 +3,15 @@ package index
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"petpick/src/pet"
 )
 
 // Sizes and limits (FORMAT.md, "Root").
 const (
-	rootMagic    = "PPRT"
-	rootHeader   = 48
-	rowSize      = 56
+	rootHeader   = 64
+	rowSize      = 52
 	tailSize     = 20
 	overrideSize = 32
 	maxTail      = 2048
@@ -25,7 +25,10 @@ const (
 type root struct {
 	version   uint64
 	epoch     uint64
-	rows      []row
+	crowd     uint32     // entries that the last fold carried
+	at        time.Time  // of its reading; to the millisecond
+	reindexed uint64     // when, in milliseconds of Unix time: the pictures of older ADDs are looked at, they may be in a segment
+	rows      []row      // by the time of their listing
 	tail      []weighted // by id; no weight is 0
 	overrides []override // by id
 }
@@ -33,8 +36,8 @@ type root struct {
 // row describes a segment.
 type row struct {
 	name        uint64
-	n, max      uint32 // pictures, and the largest weight
-	total       uint64
+	n           uint32 // pictures
+	total       uint64 // the sum of their weights
 	first, last pet.ID
 }
 
@@ -61,47 +64,40 @@ func findOverride(s []override, id pet.ID) (int, bool) {
 	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return compare(o.id, id) })
 }
 
+// setTail adds a picture, unless it is there.
 func (r *root) setTail(w weighted) {
-	i, there := findWeighted(r.tail, w.id)
-	if there {
-		r.tail[i] = w
-		return
+	if i, there := findWeighted(r.tail, w.id); !there {
+		r.tail = slices.Insert(r.tail, i, w)
 	}
-	r.tail = slices.Insert(r.tail, i, w)
 }
 
-func (r *root) dropTail(id pet.ID) {
-	if i, there := findWeighted(r.tail, id); there {
+// setOverride makes an override, which speaks for the picture instead of all else.
+func (r *root) setOverride(o override) {
+	if i, there := findWeighted(r.tail, o.id); there {
 		r.tail = slices.Delete(r.tail, i, i+1)
 	}
-}
-
-func (r *root) setOverride(o override) {
 	i, there := findOverride(r.overrides, o.id)
-	if there {
-		r.overrides[i] = o
-		return
+	if !there {
+		r.overrides = slices.Insert(r.overrides, i, o)
 	}
-	r.overrides = slices.Insert(r.overrides, i, o)
+	r.overrides[i] = o
 }
 
 // next is a copy to change, of the version that follows.
 func (r *root) next() *root {
-	return &root{
-		version: r.version + 1, epoch: r.epoch,
-		rows: slices.Clone(r.rows), tail: slices.Clone(r.tail), overrides: slices.Clone(r.overrides),
-	}
+	next := *r
+	next.version++
+	next.rows, next.tail, next.overrides = slices.Clone(r.rows), slices.Clone(r.tail), slices.Clone(r.overrides)
+	return &next
 }
 
 // counts are the live pictures and the sum of their weights: an override knows what it supersedes, so both are exact.
 func (r *root) counts() (pictures int, total uint64) {
 	for _, row := range r.rows {
-		pictures += int(row.n)
-		total += row.total
+		pictures, total = pictures+int(row.n), total+row.total
 	}
 	for _, w := range r.tail {
-		pictures++
-		total += uint64(w.weight)
+		pictures, total = pictures+1, total+uint64(w.weight)
 	}
 	for _, o := range r.overrides {
 		if o.weight > 0 {
@@ -115,10 +111,14 @@ func (r *root) counts() (pictures int, total uint64) {
 	return pictures, total
 }
 
+func appendWeighted(b []byte, w weighted) []byte {
+	return le.AppendUint32(append(b, w.id[:]...), uint32(w.weight))
+}
+
+func weightedAt(b []byte) weighted { return weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))} }
+
 func (r *root) encode(nonce uint64) []byte {
-	b := make([]byte, 0, rootHeader+len(r.rows)*rowSize+len(r.tail)*tailSize+len(r.overrides)*overrideSize+4)
-	b = append(b, rootMagic...)
-	b = le.AppendUint16(b, formatVersion)
+	b := rootKind.begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint64(b, r.version)
 	b = le.AppendUint64(b, nonce)
@@ -126,66 +126,68 @@ func (r *root) encode(nonce uint64) []byte {
 	b = le.AppendUint32(b, uint32(len(r.rows)))
 	b = le.AppendUint32(b, uint32(len(r.tail)))
 	b = le.AppendUint32(b, uint32(len(r.overrides)))
-	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, r.crowd)
+	b = le.AppendUint64(b, uint64(r.at.UnixMilli()))
+	b = le.AppendUint64(b, r.reindexed)
 	for _, row := range r.rows {
 		b = le.AppendUint64(b, row.name)
 		b = le.AppendUint32(b, row.n)
-		b = le.AppendUint32(b, row.max)
 		b = le.AppendUint64(b, row.total)
 		b = append(append(b, row.first[:]...), row.last[:]...)
 	}
 	for _, w := range r.tail {
-		b = le.AppendUint32(append(b, w.id[:]...), uint32(w.weight))
+		b = appendWeighted(b, w)
 	}
 	for _, o := range r.overrides {
-		b = le.AppendUint32(append(b, o.id[:]...), uint32(o.weight))
-		b = le.AppendUint32(b, o.old)
+		b = le.AppendUint32(appendWeighted(b, o.weighted), o.old)
 		b = le.AppendUint64(b, o.at)
 	}
 	return seal(b)
 }
 
 func decodeRoot(b []byte) (*root, error) {
-	if err := unseal(b, rootMagic, rootHeader+4); err != nil {
+	if err := rootKind.unseal(b, rootHeader+4); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	r := &root{version: le.Uint64(b[8:]), epoch: le.Uint64(b[24:])}
+	r := &root{version: le.Uint64(b[8:]), epoch: le.Uint64(b[24:]), crowd: le.Uint32(b[44:]), at: time.UnixMilli(int64(le.Uint64(b[48:]))), reindexed: le.Uint64(b[56:])}
 	rows, tail, overrides := int(le.Uint32(b[32:])), int(le.Uint32(b[36:])), int(le.Uint32(b[40:]))
 	// Before memory is spent on the counts.
 	if rows > maxSegments || tail > hardTail || overrides > maxOverrides || len(b) != rootHeader+rows*rowSize+tail*tailSize+overrides*overrideSize+4 {
 		return nil, fmt.Errorf("root: %w: %d bytes for %d segments, %d in the tail, %d overrides", ErrFormat, len(b), rows, tail, overrides)
 	}
 	b = b[rootHeader:]
-	r.rows = make([]row, rows)
+	r.rows, r.tail, r.overrides = make([]row, rows), make([]weighted, tail), make([]override, overrides)
 	for i := range r.rows {
-		r.rows[i] = row{name: le.Uint64(b), n: le.Uint32(b[8:]), max: le.Uint32(b[12:]), total: le.Uint64(b[16:]), first: pet.ID(b[24:40]), last: pet.ID(b[40:56])}
-		if err := r.rows[i].check(); err != nil {
-			return nil, fmt.Errorf("root: segment %d: %w", i, err)
-		}
+		r.rows[i] = row{name: le.Uint64(b), n: le.Uint32(b[8:]), total: le.Uint64(b[12:]), first: pet.ID(b[20:36]), last: pet.ID(b[36:52])}
 		b = b[rowSize:]
 	}
-	r.tail = make([]weighted, tail)
 	for i := range r.tail {
-		r.tail[i] = weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))}
-		if w := r.tail[i]; w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && compare(r.tail[i-1].id, w.id) >= 0 {
-			return nil, fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.id, w.weight)
-		}
+		r.tail[i] = weightedAt(b)
 		b = b[tailSize:]
 	}
-	r.overrides = make([]override, overrides)
 	for i := range r.overrides {
-		r.overrides[i] = override{weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))}, le.Uint32(b[20:]), le.Uint64(b[24:])}
-		if o := r.overrides[i]; o.weight > pet.MaxWeight || i > 0 && compare(r.overrides[i-1].id, o.id) >= 0 {
-			return nil, fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.id, o.weight)
-		}
+		r.overrides[i] = override{weightedAt(b), le.Uint32(b[20:]), le.Uint64(b[24:])}
 		b = b[overrideSize:]
 	}
-	return r, nil
+	return r, r.check()
 }
 
-func (r row) check() error {
-	if r.n == 0 || r.n > maxSegment || r.max == 0 || r.max > uint32(pet.MaxWeight) || r.total < uint64(r.max) || r.total > uint64(r.n)*uint64(r.max) || compare(r.first, r.last) > 0 {
-		return fmt.Errorf("%w: %d pictures, weights to %d, total %d, from %s to %s", ErrFormat, r.n, r.max, r.total, r.first, r.last)
+// check refuses what could not be drawn from.
+func (r *root) check() error {
+	for i, row := range r.rows {
+		if n := uint64(row.n); n == 0 || n > maxSegment || row.total < n || row.total > n*uint64(pet.MaxWeight) || compare(row.first, row.last) > 0 {
+			return fmt.Errorf("root: %w: segment %d: %d pictures of total %d, from %s to %s", ErrFormat, i, n, row.total, row.first, row.last)
+		}
+	}
+	for i, w := range r.tail {
+		if w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && compare(r.tail[i-1].id, w.id) >= 0 {
+			return fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.id, w.weight)
+		}
+	}
+	for i, o := range r.overrides {
+		if o.weight > pet.MaxWeight || i > 0 && compare(r.overrides[i-1].id, o.id) >= 0 {
+			return fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.id, o.weight)
+		}
 	}
 	return nil
 }

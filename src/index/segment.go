@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -13,7 +14,6 @@ import (
 
 // Sizes and limits (FORMAT.md, "Segment").
 const (
-	segmentMagic  = "PPSG"
 	segmentHeader = 32
 	recordSize    = 48
 	// maxSegment pictures: 2^20 weights below 2^24 have a sum below 2^44, which leaves 20 bits of a word for an alias slot.
@@ -55,12 +55,12 @@ func segmentOf(pictures []weighted) *segment {
 }
 
 // pick takes the column that rnd chooses, and the height that is given, uniform below the total.
-func (s *segment) pick(height uint64, rnd Source) (pet.ID, pet.Weight) {
+func (s *segment) pick(height uint64, rnd Source) weighted {
 	r := &s.recs[below(rnd, uint64(len(s.recs)))]
 	if height >= r.cell>>slotBits {
 		r = &s.recs[r.cell&slotMask]
 	}
-	return r.id, r.weight
+	return weighted{r.id, r.weight}
 }
 
 // weight is 0 for a picture that is not there.
@@ -84,18 +84,12 @@ func (s *segment) without(overridden map[pet.ID]struct{}) *segment {
 }
 
 func (s *segment) row(name uint64) row {
-	r := row{name: name, n: uint32(len(s.recs)), total: s.total, first: s.recs[0].id, last: s.recs[len(s.recs)-1].id}
-	for i := range s.recs {
-		r.max = max(r.max, uint32(s.recs[i].weight))
-	}
-	return r
+	return row{name: name, n: uint32(len(s.recs)), total: s.total, first: s.recs[0].id, last: s.recs[len(s.recs)-1].id}
 }
 
 // encode writes each record with both its pictures, so that a draw from a segment that is not in memory reads one record.
 func (s *segment) encode() []byte {
-	b := make([]byte, 0, segmentHeader+len(s.recs)*recordSize+4)
-	b = append(b, segmentMagic...)
-	b = le.AppendUint16(b, formatVersion)
+	b := segmentKind.begin(segmentHeader + len(s.recs)*recordSize + 4)
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint64(b, uint64(len(s.recs)))
 	b = le.AppendUint64(b, s.total)
@@ -103,8 +97,7 @@ func (s *segment) encode() []byte {
 	for i := range s.recs {
 		r := &s.recs[i]
 		alias := &s.recs[r.cell&slotMask]
-		b = append(b, r.id[:]...)
-		b = le.AppendUint32(b, uint32(r.weight))
+		b = appendWeighted(b, weighted{r.id, r.weight})
 		b = le.AppendUint32(b, uint32(alias.weight))
 		b = append(b, alias.id[:]...)
 		b = le.AppendUint64(b, r.cell)
@@ -113,11 +106,11 @@ func (s *segment) encode() []byte {
 }
 
 func decodeSegment(b []byte, r row) (*segment, error) {
-	if err := unseal(b, segmentMagic, segmentHeader+4); err != nil {
+	if err := segmentKind.unseal(b, segmentHeader+4); err != nil {
 		return nil, fmt.Errorf("segment %016x: %w", r.name, err)
 	}
 	n := le.Uint64(b[8:])
-	if n != uint64(r.n) || le.Uint64(b[16:]) != r.total || uint64(len(b)) != segmentHeader+n*recordSize+4 {
+	if n == 0 || n != uint64(r.n) || le.Uint64(b[16:]) != r.total || uint64(len(b)) != segmentHeader+n*recordSize+4 {
 		return nil, fmt.Errorf("segment %016x: %w: %d bytes for %d pictures, the root says %d", r.name, ErrFormat, len(b), n, r.n)
 	}
 	s := &segment{recs: make([]rec, n), total: r.total}
@@ -140,73 +133,6 @@ func (x *Index) segmentKey(name uint64) string {
 	return fmt.Sprintf("index/%s/segments/%016x", x.label, name)
 }
 
-// remotePick draws from a segment that is not in memory, by one ranged GET.
-func (x *Index) remotePick(ctx context.Context, r row, height uint64, rnd Source) (pet.ID, pet.Weight, error) {
-	i := below(rnd, uint64(r.n))
-	rec, err := x.records(ctx, r, i, 1)
-	if err != nil {
-		return pet.ID{}, 0, err
-	}
-	if height < le.Uint64(rec[40:])>>slotBits {
-		return pet.ID(rec[:16]), pet.Weight(le.Uint32(rec[16:])), nil
-	}
-	return pet.ID(rec[24:40]), pet.Weight(le.Uint32(rec[20:])), nil
-}
-
-func (x *Index) records(ctx context.Context, r row, from, n uint64) ([]byte, error) {
-	o, err := x.store.GetRange(ctx, x.segmentKey(r.name), int64(segmentHeader+from*recordSize), int64(n*recordSize))
-	if err != nil {
-		return nil, err
-	}
-	if uint64(len(o.Body)) != n*recordSize || o.Size != int64(segmentHeader+uint64(r.n)*recordSize+4) {
-		return nil, fmt.Errorf("segment %016x: %w: %d bytes in all, %d of %d read", r.name, ErrFormat, o.Size, len(o.Body), n*recordSize)
-	}
-	return o.Body, nil
-}
-
-// lookup finds a picture's weight in a segment. Ids are hashes, so that a picture's place can be guessed: one ranged GET around the
-// guess nearly always holds it (4 standard deviations of the place), and tells when it does not.
-func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error) {
-	if !r.covers(id) {
-		return 0, nil
-	}
-	if s := x.loaded(r.name); s != nil {
-		return s.weight(id), nil
-	}
-	n := uint64(r.n)
-	guess := uint64(place(r.first, r.last, id) * float64(n-1))
-	for width := max(32, uint64(2*math.Sqrt(float64(n)))); ; width *= 8 {
-		from := guess - min(guess, width)
-		to := min(n, guess+width+1)
-		recs, err := x.records(ctx, r, from, to-from)
-		if err != nil {
-			return 0, err
-		}
-		at := func(i uint64) []byte { return recs[i*recordSize : i*recordSize+16] }
-		count := to - from
-		i := uint64(sort.Search(int(count), func(i int) bool { return compare(pet.ID(at(uint64(i))), id) >= 0 }))
-		switch {
-		case i < count && pet.ID(at(i)) == id:
-			return pet.Weight(le.Uint32(recs[i*recordSize+16:])), nil
-		case (i > 0 || from == 0) && (i < count || to == n): // between two that are there
-			return 0, nil
-		}
-	}
-}
-
-// place is where id lies between first and last, from 0 to 1.
-func place(first, last, id pet.ID) float64 {
-	num := func(id pet.ID) float64 { return float64(beUint64(id[:])) }
-	if num(last) <= num(first) {
-		return 0
-	}
-	return min(1, max(0, (num(id)-num(first))/(num(last)-num(first))))
-}
-
-func beUint64(b []byte) uint64 {
-	return uint64(b[0])<<56 | uint64(b[1])<<48 | uint64(b[2])<<40 | uint64(b[3])<<32 | uint64(b[4])<<24 | uint64(b[5])<<16 | uint64(b[6])<<8 | uint64(b[7])
-}
-
 // putSegment stores a segment under a new name.
 func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
 	body := s.encode()
@@ -221,4 +147,67 @@ func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
 			return row{}, err
 		}
 	}
+}
+
+// records reads n records of a segment that is not in memory, by one ranged GET.
+func (x *Index) records(ctx context.Context, r row, from, n uint64) ([]byte, error) {
+	o, err := x.store.GetRange(ctx, x.segmentKey(r.name), int64(segmentHeader+from*recordSize), int64(n*recordSize))
+	if err == nil && (uint64(len(o.Body)) != n*recordSize || o.Size != int64(segmentHeader+uint64(r.n)*recordSize+4)) {
+		err = fmt.Errorf("segment %016x: %w: %d bytes in all, %d of %d read", r.name, ErrFormat, o.Size, len(o.Body), n*recordSize)
+	}
+	return o.Body, advise(err)
+}
+
+// remotePick is pick for a segment that is not in memory.
+func (x *Index) remotePick(ctx context.Context, r row, height uint64, rnd Source) (weighted, error) {
+	rec, err := x.records(ctx, r, below(rnd, uint64(r.n)), 1)
+	if err != nil {
+		return weighted{}, err
+	}
+	threshold, pick := le.Uint64(rec[40:])>>slotBits, weightedAt(rec)
+	if height >= threshold {
+		pick = weighted{pet.ID(rec[24:40]), pet.Weight(le.Uint32(rec[20:]))}
+	}
+	if threshold > r.total || pick.weight == 0 || pick.weight > pet.MaxWeight || !r.covers(pick.id) { // a part has no checksum
+		return weighted{}, advise(fmt.Errorf("segment %016x: %w: a record of %s", r.name, ErrFormat, pick.id))
+	}
+	return pick, nil
+}
+
+// lookup finds a picture's weight in a segment. Ids are hashes, so that a picture's place can be guessed: one ranged GET around the
+// guess nearly always holds it (4 standard deviations of the place), and tells when it does not.
+func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error) {
+	if !r.covers(id) {
+		return 0, nil
+	}
+	if s := x.cache.get(r.name); s != nil {
+		return s.weight(id), nil
+	}
+	n := uint64(r.n)
+	guess := uint64(place(r.first, r.last, id) * float64(n-1))
+	for width := max(32, uint64(2*math.Sqrt(float64(n)))); ; width *= 8 {
+		from, to := guess-min(guess, width), min(n, guess+width+1)
+		recs, err := x.records(ctx, r, from, to-from)
+		if err != nil {
+			return 0, err
+		}
+		count := int(to - from)
+		at := func(i int) weighted { return weightedAt(recs[i*recordSize:]) }
+		i := sort.Search(count, func(i int) bool { return compare(at(i).id, id) >= 0 })
+		switch {
+		case i < count && at(i).id == id:
+			return at(i).weight, nil
+		case (i > 0 || from == 0) && (i < count || to == n): // between two that are there
+			return 0, nil
+		}
+	}
+}
+
+// place is where id lies between first and last, from 0 to 1.
+func place(first, last, id pet.ID) float64 {
+	num := func(id pet.ID) float64 { return float64(binary.BigEndian.Uint64(id[:])) }
+	if num(last) <= num(first) {
+		return 0
+	}
+	return min(1, max(0, (num(id)-num(first))/(num(last)-num(first))))
 }

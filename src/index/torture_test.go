@@ -261,7 +261,7 @@ func torture(t *testing.T, seed uint64) {
 		if err := x.Tend(ctx); err != nil {
 			fail("tend: %v", err)
 		}
-		w.now.Add(int64(2 * time.Hour))
+		w.now.Add(int64(2 * collectAge))
 	}
 	// Nothing that was acknowledged needs healing.
 	compareWithTruth(ctx, w, x, fail, func(i int) bool { return !broken[i].Load() && i < pictures }, pictures)
@@ -278,7 +278,7 @@ func torture(t *testing.T, seed uint64) {
 		if round == 3 {
 			fail("%d faults are still found, %v", faults, err)
 		}
-		w.now.Add(int64(2 * time.Hour))
+		w.now.Add(int64(2 * collectAge))
 		if err := x.Tend(ctx); err != nil {
 			fail("tend: %v", err)
 		}
@@ -297,7 +297,7 @@ func torture(t *testing.T, seed uint64) {
 		fail("reindex of nothing: %v", err)
 	}
 	compareWithTruth(ctx, w, x, fail, func(int) bool { return true }, pictures)
-	w.now.Add(int64(2 * time.Hour))
+	w.now.Add(int64(2 * collectAge))
 	if err := x.Tend(ctx); err != nil {
 		fail("tend: %v", err)
 	}

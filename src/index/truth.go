@@ -39,18 +39,21 @@ const (
 	metaUploadedAt = "uploaded-at"
 )
 
+// retryPause is the most that a try waits for the next.
+const retryPause = 40 * time.Millisecond
+
 // cacheForever goes with bytes whose name is their hash: no copy of them is ever stale.
 const cacheForever = "public, max-age=31536000, immutable"
 
 // createPhoto stores the bytes and says whether this call certainly made the object, and what the store's clock was.
-func (x *Index) createPhoto(ctx context.Context, p Photo) (created bool, date time.Time, err error) {
+func (x *Index) createPhoto(ctx context.Context, p Photo, at time.Time) (created bool, date time.Time, err error) {
 	attr := blob.Attr{
 		ContentType: p.ID.Type().MediaType(), CacheControl: cacheForever,
 		Meta: map[string]string{
 			metaWeight:     strconv.FormatUint(uint64(p.Weight), 10),
 			metaWidth:      strconv.Itoa(p.Width),
 			metaHeight:     strconv.Itoa(p.Height),
-			metaUploadedAt: x.now().UTC().Format(time.RFC3339),
+			metaUploadedAt: at.Format(time.RFC3339),
 		},
 	}
 	for try := 0; ; try++ {
@@ -66,7 +69,7 @@ func (x *Index) createPhoto(ctx context.Context, p Photo) (created bool, date ti
 			return false, time.Time{}, err
 		}
 		// Perhaps it is there, perhaps another upload of it was under way: the next try tells.
-		if err := x.pause(ctx); err != nil {
+		if err := x.pause(ctx, retryPause); err != nil {
 			return false, time.Time{}, err
 		}
 	}
@@ -80,14 +83,13 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 		return Picture{}, errHead
 	}
 	v, _, err := x.verdict(ctx, id)
-	switch {
-	case err != nil:
-		return Picture{}, err
-	case v.state == removed:
-		return Picture{Label: x.label, ID: id, Seq: v.seq}, fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
-	case v.state == blocked:
-		return Picture{Label: x.label, ID: id, Seq: v.seq}, fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
-	case errHead != nil:
+	if err == nil {
+		err = x.standing(id, v)
+	}
+	if err != nil {
+		return Picture{Label: x.label, ID: id, Seq: v.seq}, err
+	}
+	if errHead != nil {
 		return Picture{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrNoPicture)
 	}
 	p, err := pictureOf(x.label, id, head)
@@ -98,6 +100,17 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 		p.Weight, p.Seq = v.weight, v.seq
 	}
 	return p, nil
+}
+
+// standing is the error that a verdict stands for, if any.
+func (x *Index) standing(id pet.ID, v verdict) error {
+	switch v.state {
+	case removed:
+		return fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
+	case blocked:
+		return fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
+	}
+	return nil
 }
 
 // weigh is the truth as the index needs it: a picture that is gone weighs nothing.
@@ -145,16 +158,10 @@ const (
 	blocked
 )
 
-const (
-	verdictMagic = "PPVD"
-	verdictSize  = 40
-)
+const verdictSize = 40
 
 func (v verdict) encode() []byte {
-	b := make([]byte, 0, verdictSize)
-	b = append(b, verdictMagic...)
-	b = le.AppendUint16(b, formatVersion)
-	b = append(b, byte(v.state), 0)
+	b := append(verdictKind.begin(verdictSize), byte(v.state), 0)
 	b = le.AppendUint64(b, v.seq)
 	b = le.AppendUint64(b, v.nonce)
 	b = le.AppendUint32(b, uint32(v.weight))
@@ -166,7 +173,7 @@ func (v verdict) encode() []byte {
 }
 
 func decodeVerdict(b []byte) (verdict, error) {
-	if err := unseal(b, verdictMagic, verdictSize); err != nil {
+	if err := verdictKind.unseal(b, verdictSize); err != nil {
 		return verdict{}, fmt.Errorf("verdict: %w", err)
 	}
 	v := verdict{state: state(b[6]), seq: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), weight: pet.Weight(le.Uint32(b[24:]))}
@@ -181,7 +188,7 @@ func decodeVerdict(b []byte) (verdict, error) {
 }
 
 func (x *Index) verdictKey(id pet.ID) string {
-	return "verdicts/" + string(x.label) + "/" + id.String()
+	return x.verdictsPrefix() + id.String()
 }
 
 func (x *Index) verdict(ctx context.Context, id pet.ID) (verdict, string, error) {
@@ -216,24 +223,11 @@ func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdi
 		}
 		v.seq, v.nonce = old.seq+1, x.rnd.Uint64()
 		mine = v.nonce
-		if etag == "" {
-			_, err = x.photos.Create(ctx, x.verdictKey(id), v.encode(), blob.Attr{Once: true})
-		} else {
-			_, err = x.photos.Swap(ctx, x.verdictKey(id), etag, v.encode(), blob.Attr{Once: true})
-		}
-		if err == nil {
-			return nil
-		}
-		if !lost(err) || ctx.Err() != nil {
+		if _, err = put(ctx, x.photos, x.verdictKey(id), etag, v.encode()); err == nil || !lost(err) || ctx.Err() != nil {
 			return err
 		}
-		if err := x.pause(ctx); err != nil {
+		if err := x.pause(ctx, retryPause); err != nil {
 			return err
 		}
 	}
-}
-
-// lost says that a conditional write did not take place, or that nobody knows: read again, and decide from what is there.
-func lost(err error) bool {
-	return errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrUnclear)
 }

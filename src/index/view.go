@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"petpick/src/pet"
@@ -29,16 +30,18 @@ type view struct {
 type part struct {
 	row
 	seg *segment // nil when it is not in memory
-	// rejects says that overridden pictures may be in it: a draw that hits one starts over.
-	rejects bool
-	// crowded says that so many may be that rejection would not be cheap: such a part must be in memory, and filtered.
-	crowded bool
+	// superseded are the overridden pictures that are in it, or may be: a draw that hits one starts over.
+	superseded []pet.ID
+	// crowded says that they are so much of its mass that rejection would not be cheap: the table must be built without them, and
+	// filtered that seg was.
+	crowded, filtered bool
 }
 
 // newView lays out a root that was asked for at the time sent and is known now.
 func (x *Index) newView(r *root, etag string, sent time.Time) *view {
 	v := &view{root: r, etag: etag, sent: sent, known: x.now(), overridden: make(map[pet.ID]struct{}, len(r.overrides))}
-	if old := x.view.Load(); old != nil && old.root == r && !x.grown(old) {
+	old := x.view.Load()
+	if old != nil && old.root == r && !x.cache.grown(old) {
 		next := *old // nothing but the time has changed
 		next.etag, next.sent, next.known = etag, sent, v.known
 		return &next
@@ -46,13 +49,12 @@ func (x *Index) newView(r *root, etag string, sent time.Time) *view {
 	for _, o := range r.overrides {
 		v.overridden[o.id] = struct{}{}
 	}
-	v.recent = recentOf(r)
-	if v.recent != nil {
+	if v.recent = recentOf(r); v.recent != nil {
 		v.total = v.recent.total
 	}
 	v.ends = append(v.ends, v.total)
 	for _, row := range r.rows {
-		p := x.layOut(row, v)
+		p := x.layOut(row, v, old)
 		if p.seg != nil {
 			v.total += p.seg.total
 		} else {
@@ -79,163 +81,177 @@ func recentOf(r *root) *segment {
 
 // layOut decides how draws use a segment. Rejection is exact at any rate, but must be cheap and must end: where more than a quarter
 // of a segment's mass may be superseded, its table is built without the superseded pictures.
-func (x *Index) layOut(row row, v *view) part {
-	p := part{row: row, seg: x.loaded(row.name)}
-	var superseded uint64
+func (x *Index) layOut(row row, v, old *view) part {
+	p := part{row: row, seg: x.cache.get(row.name)}
+	var mass uint64
 	from, _ := findOverride(v.overrides, row.first)
 	for _, o := range v.overrides[from:] {
 		if compare(o.id, row.last) > 0 {
 			break
 		}
-		if o.old == 0 {
-			continue
-		}
-		p.rejects = true
+		held := uint64(o.old)
 		if p.seg != nil {
-			superseded += uint64(p.seg.weight(o.id))
-		} else {
-			superseded += uint64(o.old)
+			held = uint64(p.seg.weight(o.id))
+		}
+		if held > 0 {
+			mass += held
+			p.superseded = append(p.superseded, o.id)
 		}
 	}
-	p.crowded = superseded > row.total/4
-	if p.crowded && p.seg != nil {
-		if left := p.seg.without(v.overridden); len(left.recs) > 0 {
-			p.seg = left
-		} else {
-			p.seg = &segment{}
-		}
-		p.rejects, p.crowded = false, false
+	p.crowded = mass > row.total/4
+	if !p.crowded || p.seg == nil {
+		return p
 	}
+	p.filtered = true
+	if old != nil {
+		for _, q := range old.parts { // a table of a million pictures is not built again for each upload
+			if q.name == p.name && q.filtered && slices.Equal(q.superseded, p.superseded) {
+				return q
+			}
+		}
+	}
+	p.seg = p.seg.without(v.overridden)
 	return p
 }
 
 // drawFrom makes one try. A next view means: try again, with that one.
-func (x *Index) drawFrom(ctx context.Context, v *view, rnd Source) (Pick, *view, error) {
+func (x *Index) drawFrom(ctx context.Context, v *view, rnd Source) (pick weighted, next *view, err error) {
 	height := below(rnd, v.total)
 	i := sort.Search(len(v.ends), func(i int) bool { return v.ends[i] > height })
 	if i == 0 {
-		id, w := v.recent.pick(height, rnd)
-		return Pick{ID: id, Weight: w}, nil, nil
+		return v.recent.pick(height, rnd), nil, nil
 	}
 	height -= v.ends[i-1]
 	p := &v.parts[i-1]
-	var id pet.ID
-	var w pet.Weight
 	switch {
+	case p.filtered:
+		return p.seg.pick(height, rnd), nil, nil
 	case p.seg != nil:
-		id, w = p.seg.pick(height, rnd)
+		pick = p.seg.pick(height, rnd)
 	case p.crowded:
-		if err := x.loadNow(ctx, p.row); err != nil {
-			return Pick{}, nil, err
+		if err := x.load(ctx, p.row); err != nil {
+			return pick, nil, err
 		}
 		next := x.newView(v.root, v.etag, v.sent)
 		x.publish(next)
-		return Pick{}, next, nil
+		return pick, next, nil
 	default:
-		var err error
-		if id, w, err = x.remotePick(ctx, p.row, height, rnd); err != nil {
-			return Pick{}, nil, err
+		if pick, err = x.remotePick(ctx, p.row, height, rnd); err != nil {
+			return pick, nil, err
 		}
 		x.loadSoon(p.row)
 	}
-	if p.rejects {
-		if _, superseded := v.overridden[id]; superseded {
-			return Pick{}, v, nil
+	if len(p.superseded) > 0 {
+		if _, superseded := v.overridden[pick.id]; superseded {
+			return pick, v, nil
 		}
 	}
-	return Pick{ID: id, Weight: w}, nil, nil
+	return pick, nil, nil
 }
 
-// loaded returns a segment that is in memory, or nil.
-func (x *Index) loaded(name uint64) *segment {
-	x.segmentsMu.Lock()
-	defer x.segmentsMu.Unlock()
-	return x.segments[name]
+// cache is the segments that are in memory.
+type cache struct {
+	mu       sync.Mutex
+	segments map[uint64]*segment
+	left     int64 // of the budget, in bytes
+	loading  bool  // behind the draws
+	notUntil time.Time
+}
+
+func bytesOf(r row) int64 { return int64(r.n) * recBytes }
+
+// get returns nil for what is not in memory.
+func (c *cache) get(name uint64) *segment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.segments[name]
+}
+
+func (c *cache) put(r row, s *segment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.segments[r.name] == nil {
+		c.segments[r.name] = s
+		c.left -= bytesOf(r)
+	}
 }
 
 // grown says whether a segment has come into memory that the view does not use yet.
-func (x *Index) grown(v *view) bool {
-	x.segmentsMu.Lock()
-	defer x.segmentsMu.Unlock()
-	for _, p := range v.parts {
-		if p.seg == nil && x.segments[p.name] != nil {
-			return true
-		}
-	}
-	return false
+func (c *cache) grown(v *view) bool {
+	return slices.ContainsFunc(v.parts, func(p part) bool { return p.seg == nil && c.get(p.name) != nil })
 }
 
-// bytesOf is what a segment takes in memory.
-func bytesOf(r row) int64 { return int64(r.n) * recBytes }
-
-// forget drops segments that the root does not list.
-func (x *Index) forget(r *root) {
-	x.segmentsMu.Lock()
-	defer x.segmentsMu.Unlock()
-	if len(x.segments) == 0 {
+// keep drops all but the segments of a root.
+func (c *cache) keep(r *root) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.segments) == 0 {
 		return
 	}
 	listed := make(map[uint64]bool, len(r.rows))
 	for _, row := range r.rows {
 		listed[row.name] = true
 	}
-	for name, s := range x.segments {
+	for name, s := range c.segments {
 		if !listed[name] {
-			delete(x.segments, name)
-			x.memory += int64(len(s.recs)) * recBytes
+			delete(c.segments, name)
+			c.left += int64(len(s.recs)) * recBytes
 		}
 	}
 }
 
-// loadSoon brings a segment into memory behind the draws, one at a time, as long as the budget lasts.
+// begin says whether to read a segment behind the draws: one at a time, as long as the budget lasts.
+func (c *cache) begin(r row, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left < bytesOf(r) || c.segments[r.name] != nil || c.loading || now.Before(c.notUntil) {
+		return false
+	}
+	c.loading = true
+	return true
+}
+
+func (c *cache) end(notUntil time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loading, c.notUntil = false, notUntil
+}
+
+// loadSoon brings a segment into memory behind the draws.
 func (x *Index) loadSoon(r row) {
-	x.segmentsMu.Lock()
-	defer x.segmentsMu.Unlock()
-	if x.memory < bytesOf(r) || x.segments[r.name] != nil || x.loading || x.now().Before(x.loadAfter) {
+	if !x.cache.begin(r, x.now()) {
 		return
 	}
-	x.loading = true
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		err := x.loadNow(ctx, r)
-		if err != nil {
+		var notUntil time.Time
+		if err := x.load(ctx, r); err != nil {
 			x.log.WarnContext(ctx, "segment not loaded: draws go on by ranged reads", "label", x.label, "error", err)
+			notUntil = x.now().Add(10 * time.Second)
 		}
-		x.segmentsMu.Lock()
-		x.loading = false
-		if err != nil {
-			x.loadAfter = x.now().Add(10 * time.Second)
-		}
-		x.segmentsMu.Unlock()
+		x.cache.end(notUntil)
 		if v := x.view.Load(); v != nil {
 			x.publish(x.newView(v.root, v.etag, v.sent))
 		}
 	}()
 }
 
-// loadNow reads a whole segment into memory. Callers take turns, so that a crowd reads it once.
-func (x *Index) loadNow(ctx context.Context, r row) error {
-	select {
-	case x.reading <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-x.reading }()
-	if x.loaded(r.name) != nil {
-		return nil
-	}
-	o, err := x.store.Get(ctx, x.segmentKey(r.name), "")
-	if err != nil {
-		return err
-	}
-	s, err := decodeSegment(o.Body, r)
-	if err != nil {
-		return err
-	}
-	x.segmentsMu.Lock()
-	defer x.segmentsMu.Unlock()
-	x.segments[r.name] = s
-	x.memory -= bytesOf(r)
-	return nil
+// load reads a whole segment into memory. A crowd reads it once.
+func (x *Index) load(ctx context.Context, r row) error {
+	_, err := x.once(ctx, "segment", func(ctx context.Context) (any, error) {
+		if x.cache.get(r.name) != nil {
+			return nil, nil
+		}
+		o, err := x.store.Get(ctx, x.segmentKey(r.name), "")
+		if err != nil {
+			return nil, advise(err)
+		}
+		s, err := decodeSegment(o.Body, r)
+		if err == nil {
+			x.cache.put(r, s)
+		}
+		return nil, advise(err)
+	})
+	return err
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"math"
 	"time"
 
 	"petpick/src/pet"
@@ -34,14 +34,15 @@ type Result struct {
 // again, or fsck, heals; the reverse would draw a picture that is not there. The verdict is read before the photo is written and
 // again after it: a removal that comes in between has either seen the photo, or is seen here.
 func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
-	v, _, err := x.verdict(ctx, p.ID)
+	before, _, err := x.verdict(ctx, p.ID)
+	if err == nil {
+		err = x.mayAdd(p.ID, before)
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	if err := x.mayAdd(p.ID, v); err != nil {
-		return Result{}, err
-	}
-	created, date, err := x.createPhoto(ctx, p)
+	at := x.now().UTC().Truncate(time.Second)
+	created, date, err := x.createPhoto(ctx, p, at)
 	if err != nil {
 		return Result{}, err
 	}
@@ -54,35 +55,33 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 	}
 	if after.state == removed || after.state == blocked { // long ago: back to life
 		err := x.decide(ctx, p.ID, func(old verdict) (verdict, error) {
-			if err := x.mayAdd(p.ID, old); err != nil {
-				return verdict{}, err
-			}
 			if old.state == live {
 				return old, nil
 			}
-			return verdict{state: live, weight: p.Weight}, nil
+			return verdict{state: live, weight: p.Weight}, x.mayAdd(p.ID, old)
 		})
 		if err != nil {
 			return Result{}, err
 		}
 	}
-	version, err := x.announce(ctx, note{id: p.ID, add: created && after.state == undecided, weight: p.Weight, date: date})
+	plain := created && after.state == undecided
+	version, err := x.announce(ctx, note{id: p.ID, add: plain, weight: p.Weight, date: date})
 	if err != nil {
 		return Result{}, err
 	}
-	pic, err := x.Look(ctx, p.ID)
+	pic := Picture{Label: x.label, ID: p.ID, Bytes: int64(len(p.Body)), Width: p.Width, Height: p.Height, Weight: p.Weight, UploadedAt: at}
+	if !plain {
+		pic, err = x.Look(ctx, p.ID)
+	}
 	return Result{Picture: pic, Created: created, Version: version}, err
 }
 
 // mayAdd says whether a verdict lets a picture in.
 func (x *Index) mayAdd(id pet.ID, v verdict) error {
-	switch {
-	case v.state == blocked:
-		return fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
-	case v.state == removed && x.now().Sub(v.when) < removalRest:
-		return fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
+	if v.state == removed && x.now().Sub(v.when) >= removalRest {
+		return nil
 	}
-	return nil
+	return x.standing(id, v)
 }
 
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
@@ -99,13 +98,7 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 		return Result{}, err
 	}
 	err := x.decide(ctx, id, func(old verdict) (verdict, error) {
-		switch old.state {
-		case removed:
-			return verdict{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrRemoved)
-		case blocked:
-			return verdict{}, fmt.Errorf("%s/%s: %w", x.label, id, ErrBlocked)
-		}
-		return verdict{state: live, weight: w}, nil
+		return verdict{state: live, weight: w}, x.standing(id, old)
 	})
 	if err != nil {
 		return Result{}, err
@@ -145,35 +138,39 @@ func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, erro
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the
 // picture is in the root would not be enough: it may be there as it was before.)
 func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
+	began := x.now()
 	key, err := x.post(ctx, n)
 	if err != nil {
 		return 0, err
 	}
+	// A pause is a few times as long as a call takes, whether the store is across a network or on the same machine.
+	most := min(max(4*x.now().Sub(began), 5*time.Millisecond), 250*time.Millisecond)
 	ctx, cancel := context.WithTimeout(ctx, waitBudget)
 	defer cancel()
-	done := x.waiters.add(key)
-	defer x.waiters.remove(key)
 	for {
-		if x.rnd.Float64() < x.waiters.eagerness() {
-			folded, err := x.foldInTurn(ctx, done)
-			if err != nil {
-				return 0, err
-			}
-			if folded {
-				return x.view.Load().version, nil
-			}
-		}
-		if err := x.pause(ctx); err != nil {
+		v, err := x.fresh(ctx)
+		if err != nil {
 			return 0, err
 		}
-		select {
-		case <-done:
-			return x.view.Load().version, nil
-		default:
+		if x.rnd.Float64() < v.eagerness() {
+			for range 2 { // the first may have begun before the entry was there
+				f, err := x.foldShared(ctx)
+				if errors.Is(err, errBeaten) {
+					break
+				}
+				if err != nil || f.keys[key] {
+					return f.version, x.busy(ctx, err)
+				}
+			}
 		}
-		if still, err := x.pending(ctx, key); err != nil {
+		if err := x.pause(ctx, most); err != nil {
 			return 0, err
-		} else if !still {
+		}
+		still, err := x.pending(ctx, key)
+		if err != nil {
+			return 0, x.busy(ctx, err)
+		}
+		if !still {
 			v, err := x.newer(ctx)
 			if err != nil {
 				return 0, err
@@ -183,91 +180,25 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 	}
 }
 
-// foldInTurn folds, or waits for another of this process to: one fold carries everyone who waits. It says whether done is closed.
-func (x *Index) foldInTurn(ctx context.Context, done <-chan struct{}) (bool, error) {
-	select {
-	case <-done:
-		return true, nil
-	case <-ctx.Done():
-		return false, fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, ctx.Err())
-	case x.folding <- struct{}{}:
+// busy is err, or that the time is up when that is why.
+func (x *Index) busy(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, err)
 	}
-	defer func() { <-x.folding }()
-	select {
-	case <-done:
-		return true, nil
-	default:
-	}
-	applied, err := x.fold(ctx)
-	x.waiters.learn(err)
-	if errors.Is(err, errBeaten) {
-		return false, nil
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, err)
-		}
-		return false, err
-	}
-	x.waiters.wake(applied)
-	select {
-	case <-done:
-		return true, nil
-	default:
-		return false, nil
-	}
+	return err
 }
 
-// waiters are the changes of this process that wait to be folded.
-type waiters struct {
-	mu     sync.Mutex
-	byKey  map[string]chan struct{}
-	losses int // swaps lost in a row, about
-}
+const (
+	// folders is how many of a crowd try to fold before the others have looked again: with few more swaps than folds, somebody
+	// nearly always does.
+	folders = 3
+	// crowdHalf is after how long without a fold a crowd counts half: it is leaving, or those who should have folded it did not.
+	crowdHalf = 250 * time.Millisecond
+)
 
-func (w *waiters) add(key string) <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.byKey == nil {
-		w.byKey = map[string]chan struct{}{}
-	}
-	done := make(chan struct{})
-	w.byKey[key] = done
-	return done
-}
-
-func (w *waiters) remove(key string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.byKey, key)
-}
-
-func (w *waiters) wake(keys []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, key := range keys {
-		if done, waits := w.byKey[key]; waits {
-			close(done)
-			delete(w.byKey, key)
-		}
-	}
-}
-
-// eagerness is the probability of trying to fold rather than leaving it to others. It halves with each swap lost to another
-// process: a crowd of them elects about one folder at a time without speaking to each other.
-func (w *waiters) eagerness() float64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return 1 / float64(int(1)<<w.losses)
-}
-
-func (w *waiters) learn(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case errors.Is(err, errBeaten):
-		w.losses = min(w.losses+1, 6)
-	case err == nil:
-		w.losses = max(w.losses-1, 0)
-	}
+// eagerness is the probability of trying to fold rather than leaving it to others. The last fold says how many wait at a time: all
+// of them together elect about as many folders as it takes, without speaking to each other.
+func (v *view) eagerness() float64 {
+	idle := max(0, v.sent.Sub(v.at))
+	return min(1, folders/(float64(v.crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
 }

@@ -1,0 +1,216 @@
+package index
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"petpick/src/blob"
+	"petpick/src/pet"
+)
+
+// claim is what one source says of a picture. All sources yield them in the order of ids, so that any number are walked beside each
+// other in memory that does not grow with the pictures.
+type claim struct {
+	weighted
+	by  source
+	bad bool      // of the truth: it could not be read, or bytes are there that should not be
+	old uint32    // of an override: the mass that it supersedes
+	at  time.Time // of a photo or a verdict: when it was written, by the store's clock
+}
+
+type source uint8
+
+const (
+	bySegment source = iota
+	byTail
+	byOverride
+	byPhoto
+	byVerdict
+	byTruth
+)
+
+type claims = iter.Seq2[claim, error]
+
+// joined yields all that the sources say of one picture, picture after picture. The slice is only good until the next.
+func joined(sources ...claims) iter.Seq2[[]claim, error] {
+	return func(yield func([]claim, error) bool) {
+		type reader struct {
+			head claim
+			next func() (claim, error, bool)
+		}
+		var open []*reader
+		advance := func(r *reader) (more bool, err error) {
+			r.head, err, more = r.next()
+			return more, err
+		}
+		for _, s := range sources {
+			next, stop := iter.Pull2(s)
+			defer stop()
+			r := &reader{next: next}
+			if more, err := advance(r); err != nil {
+				yield(nil, err)
+				return
+			} else if more {
+				open = append(open, r)
+			}
+		}
+		var group []claim
+		for len(open) > 0 {
+			lowest := open[0].head.id
+			for _, r := range open[1:] {
+				if compare(r.head.id, lowest) < 0 {
+					lowest = r.head.id
+				}
+			}
+			group = group[:0]
+			for i := 0; i < len(open); {
+				if open[i].head.id != lowest {
+					i++
+					continue
+				}
+				group = append(group, open[i].head)
+				more, err := advance(open[i])
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				if !more {
+					open = append(open[:i], open[i+1:]...)
+				}
+			}
+			if !yield(group, nil) {
+				return
+			}
+		}
+	}
+}
+
+// pictures of a segment that is not in memory, read a chunk at a time.
+func (x *Index) pictures(ctx context.Context, r row) claims {
+	return func(yield func(claim, error) bool) {
+		for from := uint64(0); from < uint64(r.n); from += chunk {
+			recs, err := x.records(ctx, r, from, min(chunk, uint64(r.n)-from))
+			if err != nil {
+				yield(claim{}, err)
+				return
+			}
+			for ; len(recs) > 0; recs = recs[recordSize:] {
+				if !yield(claim{weighted: weightedAt(recs)}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func segmentsOf(ctx context.Context, x *Index, rows []row) (all []claims) {
+	for _, r := range rows {
+		all = append(all, x.pictures(ctx, r))
+	}
+	return all
+}
+
+func overridesOf(overrides []override) claims {
+	return func(yield func(claim, error) bool) {
+		for _, o := range overrides {
+			if !yield(claim{weighted: o.weighted, by: byOverride, old: o.old}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func tailOf(tail []weighted) claims {
+	return func(yield func(claim, error) bool) {
+		for _, w := range tail {
+			if !yield(claim{weighted: w, by: byTail}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// packer writes pictures that come in order into segments.
+type packer struct {
+	x     *Index
+	limit int // pictures a segment
+	recs  []rec
+	rows  []row
+}
+
+func (p *packer) add(ctx context.Context, w weighted) error {
+	if w.weight == 0 {
+		return nil
+	}
+	if p.recs == nil {
+		p.recs = make([]rec, 0, p.limit)
+	}
+	p.recs = append(p.recs, rec{id: w.id, weight: w.weight})
+	if len(p.recs) < p.limit {
+		return nil
+	}
+	return p.flush(ctx)
+}
+
+func (p *packer) flush(ctx context.Context) error {
+	if len(p.recs) == 0 {
+		return nil
+	}
+	r, err := p.x.putSegment(ctx, newSegment(p.recs))
+	p.rows, p.recs = append(p.rows, r), p.recs[:0]
+	return err
+}
+
+// list yields the keys under a prefix that sort after a key. The next page is read while one is worked on.
+func list(ctx context.Context, store blob.Store, prefix, after string) iter.Seq2[blob.Info, error] {
+	type answer struct {
+		page blob.Page
+		err  error
+	}
+	read := func(after string) <-chan answer {
+		c := make(chan answer, 1)
+		go func() {
+			page, err := store.List(ctx, prefix, after, 1000)
+			c <- answer{page, err}
+		}()
+		return c
+	}
+	return func(yield func(blob.Info, error) bool) {
+		for next := read(after); next != nil; {
+			a := <-next
+			next = nil
+			if a.err != nil {
+				yield(blob.Info{}, a.err)
+				return
+			}
+			if n := len(a.page.Objects); a.page.More {
+				next = read(a.page.Objects[n-1].Key)
+			}
+			for _, o := range a.page.Objects {
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (x *Index) photosPrefix() string   { return string(x.label) + "/" }
+func (x *Index) verdictsPrefix() string { return "verdicts/" + string(x.label) + "/" }
+
+// listed yields the pictures that keys of the photos bucket under a prefix name; other keys are not ours.
+func (x *Index) listed(ctx context.Context, prefix string, by source) claims {
+	return func(yield func(claim, error) bool) {
+		for o, err := range list(ctx, x.photos, prefix, "") {
+			if err != nil {
+				yield(claim{}, err)
+				return
+			}
+			id, err := pet.ParseID(o.Key[len(prefix):min(len(o.Key), len(prefix)+32)])
+			if err == nil && !yield(claim{weighted: weighted{id: id}, by: by, at: o.Modified}, nil) {
+				return
+			}
+		}
+	}
+}
