@@ -18,16 +18,16 @@ var (
 	ErrNewer = fmt.Errorf("%w: written by a newer petpick: upgrade this one", ErrFormat)
 )
 
-// kind is what an object begins with (FORMAT.md, "Boxes").
-type kind struct {
+// box is what an object begins with (FORMAT.md, "Boxes").
+type box struct {
 	magic   string
 	version uint16
 }
 
 var (
-	verdictKind = kind{"PPVD", 2}
-	rootKind    = kind{"PPRT", 3}
-	segmentKind = kind{"PPSG", 2}
+	verdictBox = box{"PPVD", 2}
+	rootBox    = box{"PPRT", 3}
+	segmentBox = box{"PPSG", 2}
 )
 
 var (
@@ -36,7 +36,7 @@ var (
 )
 
 // begin makes a box with room for size bytes in all.
-func (k kind) begin(size int) []byte {
+func (k box) begin(size int) []byte {
 	return le.AppendUint16(append(make([]byte, 0, size), k.magic...), k.version)
 }
 
@@ -52,7 +52,7 @@ func advise(err error) error {
 func seal(b []byte) []byte { return le.AppendUint32(b, crc32.Checksum(b, castagnoli)) }
 
 // unseal checks what every box has. The version comes before the checksum: another may have another.
-func (k kind) unseal(b []byte, atLeast int) error {
+func (k box) unseal(b []byte, atLeast int) error {
 	switch {
 	case len(b) < atLeast:
 		return fmt.Errorf("%w: %d bytes, at least %d expected: truncated", ErrFormat, len(b), atLeast)

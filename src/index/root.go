@@ -118,7 +118,7 @@ func appendWeighted(b []byte, w weighted) []byte {
 func weightedAt(b []byte) weighted { return weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))} }
 
 func (r *root) encode(nonce uint64) []byte {
-	b := rootKind.begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
+	b := rootBox.begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint64(b, r.version)
 	b = le.AppendUint64(b, nonce)
@@ -146,7 +146,7 @@ func (r *root) encode(nonce uint64) []byte {
 }
 
 func decodeRoot(b []byte) (*root, error) {
-	if err := rootKind.unseal(b, rootHeader+4); err != nil {
+	if err := rootBox.unseal(b, rootHeader+4); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
 	r := &root{version: le.Uint64(b[8:]), epoch: le.Uint64(b[24:]), crowd: le.Uint32(b[44:]), at: time.UnixMilli(int64(le.Uint64(b[48:]))), reindexed: le.Uint64(b[56:])}

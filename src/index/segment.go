@@ -89,7 +89,7 @@ func (s *segment) row(name uint64) row {
 
 // encode writes each record with both its pictures, so that a draw from a segment that is not in memory reads one record.
 func (s *segment) encode() []byte {
-	b := segmentKind.begin(segmentHeader + len(s.recs)*recordSize + 4)
+	b := segmentBox.begin(segmentHeader + len(s.recs)*recordSize + 4)
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint64(b, uint64(len(s.recs)))
 	b = le.AppendUint64(b, s.total)
@@ -106,7 +106,7 @@ func (s *segment) encode() []byte {
 }
 
 func decodeSegment(b []byte, r row) (*segment, error) {
-	if err := segmentKind.unseal(b, segmentHeader+4); err != nil {
+	if err := segmentBox.unseal(b, segmentHeader+4); err != nil {
 		return nil, fmt.Errorf("segment %016x: %w", r.name, err)
 	}
 	n := le.Uint64(b[8:])

@@ -161,7 +161,7 @@ const (
 const verdictSize = 40
 
 func (v verdict) encode() []byte {
-	b := append(verdictKind.begin(verdictSize), byte(v.state), 0)
+	b := append(verdictBox.begin(verdictSize), byte(v.state), 0)
 	b = le.AppendUint64(b, v.seq)
 	b = le.AppendUint64(b, v.nonce)
 	b = le.AppendUint32(b, uint32(v.weight))
@@ -173,7 +173,7 @@ func (v verdict) encode() []byte {
 }
 
 func decodeVerdict(b []byte) (verdict, error) {
-	if err := verdictKind.unseal(b, verdictSize); err != nil {
+	if err := verdictBox.unseal(b, verdictSize); err != nil {
 		return verdict{}, fmt.Errorf("verdict: %w", err)
 	}
 	v := verdict{state: state(b[6]), seq: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), weight: pet.Weight(le.Uint32(b[24:]))}
