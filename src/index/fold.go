@@ -153,16 +153,17 @@ func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]findin
 }
 
 func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f finding) {
-	if f.weight, f.err = x.weigh(ctx, id); f.err != nil {
-		return f
-	}
 	if i, there := findOverride(base.overrides, id); there {
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
 		f.old = base.overrides[i].old
+		f.weight, f.err = x.weigh(ctx, id)
 		return f
 	}
 	var copies int
-	if f.old, copies, f.err = x.massIn(ctx, base.rows, id); f.err != nil {
+	var g errgroup.Group
+	g.Go(func() (err error) { f.weight, err = x.weigh(ctx, id); return err })
+	g.Go(func() (err error) { f.old, copies, err = x.massIn(ctx, base.rows, id); return err })
+	if f.err = g.Wait(); f.err != nil {
 		return f
 	}
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
@@ -178,7 +179,7 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 // massIn is what segments hold of a picture, and how many of them.
 func (x *Index) massIn(ctx context.Context, rows []row, id pet.ID) (mass uint32, copies int, err error) {
 	masses := make([]pet.Weight, len(rows))
-	err = each(len(rows), 8, func(i int) (err error) { masses[i], err = x.lookup(ctx, rows[i], id); return err })
+	err = each(len(rows), 32, func(i int) (err error) { masses[i], err = x.lookup(ctx, rows[i], id); return err })
 	for _, w := range masses {
 		if mass += uint32(w); w > 0 {
 			copies++

@@ -191,7 +191,7 @@ func (x *Index) busy(ctx context.Context, err error) error {
 const (
 	// folders is how many of a crowd try to fold before the others have looked again: with few more swaps than folds, somebody
 	// nearly always does.
-	folders = 3
+	folders = 2
 	// crowdHalf is after how long without a fold a crowd counts half: it is leaving, or those who should have folded it did not.
 	crowdHalf = 250 * time.Millisecond
 )
