@@ -48,6 +48,7 @@ func newHouse() *house {
 		}
 	}
 	tokens := access.Dev()
+	tokens[sha256.Sum256([]byte("uploader"))] = access.Grant{Name: "an uploader", Scopes: []access.Scope{access.Upload}}
 	tokens[sha256.Sum256([]byte("curator"))] = access.Grant{Name: "a curator", Scopes: []access.Scope{access.Curate}}
 	h.pets = gateway.ServeAPI(api.NewPets(api.Pets{Common: common(), Photos: photo.NewInspector(), Access: tokens}))
 	h.random = gateway.ServeFunction(api.NewRandom(api.Random{Common: common(), Photos: h.photos}))
@@ -252,7 +253,7 @@ func TestMethodsAndRoutes(t *testing.T) {
 		{"GET", "/healthz", "$default", 404, ""}, // the template has no such route: so have we
 		{"PATCH", "/healthz", "$default", 405, "GET, HEAD"},
 		{"GET", "/upload", "$default", 405, "POST"},
-		{"PUT", "/pets/cat/x", "$default", 405, "GET, HEAD"},
+		{"PUT", "/pets/cat/x", "$default", 405, "GET, HEAD, DELETE"},
 		{"GET", "/pets/cat", "$default", 404, ""},
 		{"GET", "/healthz/", "$default", 404, ""},
 		{"GET", "//healthz", "$default", 404, ""},
@@ -273,6 +274,26 @@ func TestMethodsAndRoutes(t *testing.T) {
 	}
 	if a := h.draw(t, "OPTIONS", ""); a.Status != 204 || a.Header.Get("Access-Control-Allow-Methods") == "" {
 		t.Errorf("preflight of /random: %d %v", a.Status, a.Header)
+	}
+}
+
+func TestWhoMayRemove(t *testing.T) {
+	h := newHouse()
+	path := h.api(t, "POST", "/upload", "POST /upload", phototest.JPEG(1, 8, 8), "label=cat").Header.Get("Location")
+	for _, c := range []struct {
+		authorization string
+		status        int
+	}{{"", 401}, {"Bearer nobody", 401}, {"Bearer uploader", 403}, {"Bearer curator", 200}} {
+		a := h.apiAs(t, c.authorization, "DELETE", path, "DELETE /pets/{label}/{id}", nil, "")
+		if a.Status != c.status {
+			t.Errorf("%q: got %d %s, want %d", c.authorization, a.Status, a.Body, c.status)
+		}
+		if c.status == 403 && !strings.Contains(string(a.Body), "curate") {
+			t.Errorf("the missing scope is not named: %s", a.Body)
+		}
+	}
+	if log := h.log.String(); !strings.Contains(log, `"msg":"removed"`) || !strings.Contains(log, `"by":"a curator"`) {
+		t.Errorf("the log does not say who removed it: %s", log)
 	}
 }
 

@@ -22,6 +22,8 @@ type Pets struct {
 		// Allow returns the name of the token's holder, access.ErrUnknown or access.ErrScope.
 		Allow(ctx context.Context, token string, scope access.Scope) (string, error)
 	}
+	// Purge deletes the old versions of an object, too.
+	Purge func(ctx context.Context, key string) error
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -32,12 +34,13 @@ func NewPets(cfg Pets) http.Handler {
 		cfg.Now = time.Now
 	}
 	return newServer(cfg.Common, map[string]handler{
-		"POST /upload":           cfg.upload,
-		"GET /pets/{label}/{id}": cfg.show,
-		"GET /stats":             cfg.stats,
-		"GET /healthz":           cfg.healthz,
-		"GET /robots.txt":        robots,
-		"GET /{$}":               page,
+		"POST /upload":              cfg.upload,
+		"GET /pets/{label}/{id}":    cfg.show,
+		"DELETE /pets/{label}/{id}": cfg.remove,
+		"GET /stats":                cfg.stats,
+		"GET /healthz":              cfg.healthz,
+		"GET /robots.txt":           robots,
+		"GET /{$}":                  page,
 	})
 }
 
@@ -51,11 +54,7 @@ func (c *Pets) allow(r *http.Request, scope access.Scope) (string, error) {
 }
 
 func (c *Pets) show(w http.ResponseWriter, r *http.Request) error {
-	label, err := pet.ParseLabel(r.PathValue("label"))
-	if err != nil {
-		return errNoRoute // a label in a path is an address, not an argument
-	}
-	id, err := pet.ParseID(r.PathValue("id"))
+	label, id, err := picture(r)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	// distribution names the functions, so their environment cannot name the distribution: CloudFormation would refuse the
 	// circle. PETPICK_PUBLIC_URL_PARAMETER, required.
 	PublicURLParameter string
+	// DistributionParameter is the SSM parameter with the distribution's id, for invalidations; a parameter for the same reason.
+	// PETPICK_DISTRIBUTION_PARAMETER, required.
+	DistributionParameter string
 }
 
 // Load reads the environment by getenv and reports every fault at once.
@@ -36,9 +39,10 @@ func Load(getenv func(string) string) (Config, error) {
 		return v
 	}
 	cfg := Config{
-		PhotosBucket:       required("PETPICK_PHOTOS_BUCKET"),
-		IndexBucket:        required("PETPICK_INDEX_BUCKET"),
-		PublicURLParameter: required("PETPICK_PUBLIC_URL_PARAMETER"),
+		PhotosBucket:          required("PETPICK_PHOTOS_BUCKET"),
+		IndexBucket:           required("PETPICK_INDEX_BUCKET"),
+		PublicURLParameter:    required("PETPICK_PUBLIC_URL_PARAMETER"),
+		DistributionParameter: required("PETPICK_DISTRIBUTION_PARAMETER"),
 	}
 	if cfg.PhotosBucket != "" && cfg.PhotosBucket == cfg.IndexBucket {
 		faults = append(faults, errors.New("PETPICK_PHOTOS_BUCKET and PETPICK_INDEX_BUCKET are the same bucket: the index's bucket may be emptied, the photos' never"))
@@ -46,9 +50,17 @@ func Load(getenv func(string) string) (Config, error) {
 	return cfg, errors.Join(faults...)
 }
 
-// PublicURL reads the base URL from SSM on the first call that succeeds, and keeps it: only answers that need an absolute URL pay
-// for the call, and a redirect, which is relative, never does.
+// PublicURL is a Parameter with a base URL: a redirect, which is relative, never pays for the call.
 func PublicURL(cfg aws.Config, parameter string) func(context.Context) (string, error) {
+	return read(cfg, parameter, CleanURL)
+}
+
+// Parameter reads an SSM parameter on the first call that succeeds, and keeps it.
+func Parameter(cfg aws.Config, parameter string) func(context.Context) (string, error) {
+	return read(cfg, parameter, func(s string) (string, error) { return s, nil })
+}
+
+func read(cfg aws.Config, parameter string, parse func(string) (string, error)) func(context.Context) (string, error) {
 	var mu sync.Mutex
 	var known string
 	return func(ctx context.Context) (string, error) {
@@ -61,11 +73,11 @@ func PublicURL(cfg aws.Config, parameter string) func(context.Context) (string, 
 		if err != nil {
 			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
 		}
-		base, err := CleanURL(aws.ToString(out.Parameter.Value))
+		value, err := parse(aws.ToString(out.Parameter.Value))
 		if err != nil {
 			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
 		}
-		known = base
+		known = value
 		return known, nil
 	}
 }

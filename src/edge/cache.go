@@ -2,6 +2,7 @@ package edge
 
 import (
 	"container/list"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type cache struct {
 	entries map[string]*list.Element
 	recent  *list.List
 	bytes   int
+	epoch   int // one more with each invalidation
 }
 
 type cacheEntry struct {
@@ -45,19 +47,42 @@ func (c *cache) get(key string, now time.Time) (gateway.Answer, time.Duration, b
 	return e.answer, now.Sub(e.stored), true
 }
 
-func (c *cache) put(key string, a gateway.Answer, now time.Time, ttl time.Duration) {
+// began returns what put wants to know: when the fetch of an answer began.
+func (c *cache) began() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch
+}
+
+// put keeps an answer, unless something was invalidated since its fetch began: it may be what was to be forgotten.
+func (c *cache) put(key string, began int, a gateway.Answer, now time.Time, ttl time.Duration) {
 	e := &cacheEntry{key, a, now, now.Add(ttl)}
 	if e.size() > maxCacheBytes/4 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if began != c.epoch {
+		return
+	}
 	if old, ok := c.entries[key]; ok {
 		c.remove(old)
 	}
 	c.entries[key] = c.recent.PushFront(e)
 	for c.bytes += e.size(); c.bytes > maxCacheBytes; {
 		c.remove(c.recent.Back())
+	}
+}
+
+// drop forgets a path, whatever else is in the key.
+func (c *cache) drop(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	for key, el := range c.entries {
+		if strings.HasPrefix(key, path+"?") {
+			c.remove(el)
+		}
 	}
 }
 

@@ -75,6 +75,9 @@ const (
 	drainTime = 20 * time.Second
 )
 
+// Invalidate forgets a path, as CloudFront does when it is asked to.
+func (e *Edge) Invalidate(path string) { e.cache.drop(path) }
+
 // ServeHTTP answers a viewer.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer drain(w, r)
@@ -119,6 +122,7 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, b *behavior, id str
 			return
 		}
 	}
+	began := e.cache.began()
 	req, release, err := e.request(b, r, id)
 	defer release()
 	switch {
@@ -147,7 +151,7 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, b *behavior, id str
 	}
 	if cacheable && (req.Method == http.MethodGet || answer.Status >= 400) {
 		if ttl := e.ttl(b, answer); ttl > 0 {
-			e.cache.put(key, answer, e.now(), ttl)
+			e.cache.put(key, began, answer, e.now(), ttl)
 		}
 	}
 	status := "Miss from cloudfront"

@@ -67,6 +67,8 @@ type Config struct {
 	// Memory is how many bytes of segments are kept in memory, 32 a picture; what is beyond it is drawn by ranged GETs.
 	// 0 means 112 MiB.
 	Memory int64
+	// Forget drops the copies of a photo that are elsewhere, such as in a CDN; nil does nothing.
+	Forget func(ctx context.Context, key string) error
 	// Log gets refreshes that failed; nil discards them.
 	Log *slog.Logger
 }
@@ -78,6 +80,7 @@ type Index struct {
 	now           func() time.Time
 	rnd           *rand.Rand
 	log           *slog.Logger
+	forget        func(context.Context, string) error
 	limits        limits
 
 	view    atomic.Pointer[view]
@@ -91,7 +94,7 @@ type Index struct {
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
 	x := &Index{
-		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, rnd: rand.New(runtimeSource{}),
+		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
 		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
 		cache:  cache{segments: map[uint64]*segment{}, left: cmp.Or(cfg.Memory, defaultMemory)},
 	}
@@ -101,6 +104,9 @@ func Open(cfg Config) *Index {
 	x.now = func() time.Time { return cfg.Now().Round(0) } // Round strips the monotonic clock
 	if cfg.Rand != nil {
 		x.rnd = rand.New(cfg.Rand)
+	}
+	if x.forget == nil {
+		x.forget = func(context.Context, string) error { return nil }
 	}
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)

@@ -187,12 +187,14 @@ func decodeVerdict(b []byte) (verdict, error) {
 	return v, nil
 }
 
-func (x *Index) verdictKey(id pet.ID) string {
-	return x.verdictsPrefix() + id.String()
-}
+func verdictKey(l pet.Label, id pet.ID) string { return "verdicts/" + string(l) + "/" + id.String() }
 
 func (x *Index) verdict(ctx context.Context, id pet.ID) (verdict, string, error) {
-	o, err := x.photos.Get(ctx, x.verdictKey(id), "")
+	return x.verdictAs(ctx, x.label, id)
+}
+
+func (x *Index) verdictAs(ctx context.Context, l pet.Label, id pet.ID) (verdict, string, error) {
+	o, err := x.photos.Get(ctx, verdictKey(l, id), "")
 	if errors.Is(err, blob.ErrNotFound) {
 		return verdict{}, "", nil
 	}
@@ -223,7 +225,7 @@ func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdi
 		}
 		v.seq, v.nonce = old.seq+1, x.rnd.Uint64()
 		mine = v.nonce
-		if _, err = put(ctx, x.photos, x.verdictKey(id), etag, v.encode()); err == nil || !lost(err) || ctx.Err() != nil {
+		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag, v.encode()); err == nil || !lost(err) || ctx.Err() != nil {
 			return err
 		}
 		if err := x.pause(ctx, retryPause); err != nil {

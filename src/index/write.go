@@ -34,11 +34,7 @@ type Result struct {
 // again, or fsck, heals; the reverse would draw a picture that is not there. The verdict is read before the photo is written and
 // again after it: a removal that comes in between has either seen the photo, or is seen here.
 func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
-	before, _, err := x.verdict(ctx, p.ID)
-	if err == nil {
-		err = x.mayAdd(p.ID, before)
-	}
-	if err != nil {
+	if err := x.admit(ctx, p.ID); err != nil {
 		return Result{}, err
 	}
 	at := x.now().UTC().Truncate(time.Second)
@@ -76,6 +72,22 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 	return Result{Picture: pic, Created: created, Version: version}, err
 }
 
+// admit reads the verdicts before an upload. A block is on the picture, under whatever label it is sent.
+func (x *Index) admit(ctx context.Context, id pet.ID) error {
+	return each(len(pet.Labels), len(pet.Labels), func(i int) error {
+		v, _, err := x.verdictAs(ctx, pet.Labels[i], id)
+		switch {
+		case err != nil:
+			return err
+		case pet.Labels[i] == x.label:
+			return x.mayAdd(id, v)
+		case v.state == blocked:
+			return x.standing(id, v)
+		}
+		return nil
+	})
+}
+
 // mayAdd says whether a verdict lets a picture in.
 func (x *Index) mayAdd(id pet.ID, v verdict) error {
 	if v.state == removed && x.now().Sub(v.when) >= removalRest {
@@ -89,7 +101,7 @@ func (x *Index) withdraw(ctx context.Context, id pet.ID) error {
 	if _, err := x.announce(ctx, note{id: id}); err != nil {
 		return err
 	}
-	return x.photos.Delete(ctx, pet.Key(x.label, id))
+	return x.discard(ctx, id)
 }
 
 // Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
@@ -109,30 +121,6 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 	}
 	pic, err := x.Look(ctx, id)
 	return Result{Picture: pic, Version: version}, err
-}
-
-// Remove takes a picture out of the draw, and then deletes its bytes; with block it may not be uploaded again. It may be repeated:
-// each step that a crash left undone is done then. The verdict is swapped even when it says "removed" already: an upload that read
-// the old one must not find its swap succeed.
-func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, error) {
-	pic, err := x.Look(ctx, id)
-	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) {
-		return Result{}, err
-	}
-	err = x.decide(ctx, id, func(old verdict) (verdict, error) {
-		if block || old.state == blocked {
-			return verdict{state: blocked, when: x.now()}, nil
-		}
-		return verdict{state: removed, when: x.now()}, nil
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	version, err := x.announce(ctx, note{id: id})
-	if err != nil {
-		return Result{}, err
-	}
-	return Result{Picture: pic, Version: version}, x.photos.Delete(ctx, pet.Key(x.label, id))
 }
 
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the

@@ -189,6 +189,34 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return s.writeError("delete", key, err, nil)
 }
 
+// Purge deletes every version of an object, and the marks of its deletions: without versions there is nothing to do.
+func (s *Store) Purge(ctx context.Context, key string) error {
+	pages := s3.NewListObjectVersionsPaginator(s.client, &s3.ListObjectVersionsInput{Bucket: &s.bucket, Prefix: &key})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return s.readError("versions of", key, err)
+		}
+		var ids []*string
+		for _, v := range page.Versions {
+			if aws.ToString(v.Key) == key {
+				ids = append(ids, v.VersionId)
+			}
+		}
+		for _, m := range page.DeleteMarkers {
+			if aws.ToString(m.Key) == key {
+				ids = append(ids, m.VersionId)
+			}
+		}
+		for _, id := range ids {
+			if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, VersionId: id}); err != nil {
+				return s.writeError("purge", key, err, nil)
+			}
+		}
+	}
+	return nil
+}
+
 // DeleteMany implements blob.Store.
 func (s *Store) DeleteMany(ctx context.Context, keys []string) error {
 	const most = 1000 // DeleteObjects takes no more

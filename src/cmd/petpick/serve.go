@@ -125,14 +125,14 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, store.stop()) }()
-	handler, err := assemble(cfg, store, log)
+	handler, forget, err := assemble(cfg, store, log)
 	if err != nil {
 		return err
 	}
 	banner(stdout, cfg, store)
 	upkeep, stopUpkeep := context.WithCancel(ctx)
 	defer stopUpkeep()
-	go tendEachMinute(upkeep, cfg, store, log.With(slog.String("function", "tend")))
+	go tendEachMinute(upkeep, cfg, store, forget, log.With(slog.String("function", "tend")))
 	return listen(ctx, listener, handler, store.done, log)
 }
 
@@ -155,36 +155,47 @@ func lockData(cfg *serveConfig) (unlock func(), err error) {
 	return func() { _ = lock.Unlock() }, nil
 }
 
+// forgetFunc makes the edge drop its copies of an object.
+type forgetFunc func(ctx context.Context, key string) error
+
 // assemble puts the functions behind the edge: each with stores and indexes of its own, as on Lambda.
-func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, error) {
+func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, forgetFunc, error) {
+	var distribution *edge.Edge
+	forget := func(_ context.Context, key string) error {
+		distribution.Invalidate("/" + key)
+		return nil
+	}
+	photos := s3blob.New(store.client, cfg.photosBucket)
 	common := func(function string) api.Common {
 		return api.Common{
 			Indexes: index.OpenAll(index.Config{
-				Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Log: log,
+				Photos: photos, Index: s3blob.New(store.client, cfg.indexBucket), Forget: forget, Log: log,
 			}),
 			PublicURL: func(context.Context) (string, error) { return cfg.publicURL, nil },
 			Trace:     gateway.TraceOf, Log: log.With(slog.String("function", function)), Served: slog.LevelInfo,
 		}
 	}
-	return edge.New(edge.Config{
+	var err error
+	distribution, err = edge.New(edge.Config{
 		Template: infra.Template,
 		APIs: map[string]gateway.API{"UploadFunction": gateway.ServeAPI(api.NewPets(api.Pets{
-			Common: common("upload"), Photos: photo.NewInspector(), Access: access.Dev(),
+			Common: common("upload"), Photos: photo.NewInspector(), Access: access.Dev(), Purge: photos.Purge,
 		}))},
 		Functions: map[string]gateway.Function{"RandomFunction": gateway.ServeFunction(api.NewRandom(api.Random{
-			Common: common("random"), Photos: s3blob.New(store.client, cfg.photosBucket),
+			Common: common("random"), Photos: photos,
 		}))},
 		Buckets: map[string]edge.Bucket{"PhotosBucket": {
 			Endpoint: store.endpoint, Name: cfg.photosBucket, Region: cfg.region, Credentials: store.aws.Credentials, Client: store.http,
 		}},
 		Log: log,
 	})
+	return distribution, forget, err
 }
 
 // tendEachMinute is the schedule of the tend function.
-func tendEachMinute(ctx context.Context, cfg serveConfig, store *store, log *slog.Logger) {
+func tendEachMinute(ctx context.Context, cfg serveConfig, store *store, forget forgetFunc, log *slog.Logger) {
 	indexes := index.OpenAll(index.Config{
-		Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Log: log,
+		Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Forget: forget, Log: log,
 	})
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

@@ -13,6 +13,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"petpick/src/blob/s3blob"
+	"petpick/src/cdn"
 	"petpick/src/config"
 	"petpick/src/index"
 )
@@ -37,7 +38,10 @@ func build(ctx context.Context, log *slog.Logger) (func(context.Context, json.Ra
 		return nil, err
 	}
 	s3 := s3blob.Client(aws, "")
-	indexes := index.OpenAll(index.Config{Photos: s3blob.New(s3, cfg.PhotosBucket), Index: s3blob.New(s3, cfg.IndexBucket), Log: log})
+	distribution := cdn.New(aws, "", config.Parameter(aws, cfg.DistributionParameter))
+	indexes := index.OpenAll(index.Config{
+		Photos: s3blob.New(s3, cfg.PhotosBucket), Index: s3blob.New(s3, cfg.IndexBucket), Forget: distribution.Forget, Log: log,
+	})
 	return func(ctx context.Context, _ json.RawMessage) error {
 		var errs []error
 		for _, idx := range indexes {

@@ -12,6 +12,7 @@ import (
 	"petpick/src/access"
 	"petpick/src/api"
 	"petpick/src/blob/s3blob"
+	"petpick/src/cdn"
 	"petpick/src/config"
 	"petpick/src/gateway"
 	"petpick/src/index"
@@ -39,13 +40,14 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 	}
 	s3 := s3blob.Client(aws, "")
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
+	distribution := cdn.New(aws, "", config.Parameter(aws, cfg.DistributionParameter))
 	return gateway.ServeAPI(api.NewPets(api.Pets{
 		Common: api.Common{
-			Indexes:   index.OpenAll(index.Config{Photos: photos, Index: store, Log: log}),
+			Indexes:   index.OpenAll(index.Config{Photos: photos, Index: store, Forget: distribution.Forget, Log: log}),
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
 			Trace:     gateway.TraceOf, Log: log, Served: slog.LevelInfo,
 		},
-		Photos: photo.NewInspector(),
+		Photos: photo.NewInspector(), Purge: photos.Purge,
 		// Nobody, until tokens are kept somewhere: closed is the safe side.
 		Access: access.Tokens{},
 	})), nil

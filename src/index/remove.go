@@ -1,0 +1,94 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"petpick/src/blob"
+	"petpick/src/pet"
+)
+
+// removalAge: whoever wrote an older intent has ended. Handlers live for 30 s.
+const removalAge = time.Minute
+
+var errNotRemoved = errors.New("not removed")
+
+func (x *Index) removalsPrefix() string { return "removals/" + string(x.label) + "/" }
+
+// Remove takes a picture out of the draw, deletes its bytes, and has copies elsewhere dropped; with block it may not be uploaded again,
+// and without, a block that there was is lifted. It may be repeated: each step that a crash left undone is done then. The intent is
+// written before and deleted after all of it, so that upkeep finishes what nobody repeats.
+func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, error) {
+	pic, err := x.Look(ctx, id)
+	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) {
+		return Result{}, err
+	}
+	intent := fmt.Sprintf("%s%s-%016x", x.removalsPrefix(), id, x.rnd.Uint64())
+	// Nobody else has this name: one that exists is this call's own, whose first answer was lost.
+	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
+		return Result{}, err
+	}
+	state := removed
+	if block {
+		state = blocked
+	}
+	version, err := x.remove(ctx, id, func(verdict) (verdict, error) { return verdict{state: state, when: x.now()}, nil })
+	if err != nil {
+		return Result{}, err
+	}
+	if err := x.store.Delete(ctx, intent); err != nil {
+		x.log.WarnContext(ctx, "a removal's intent is left: upkeep removes the picture again, to no effect", "label", x.label, "error", err)
+	}
+	return Result{Picture: pic, Version: version}, nil
+}
+
+// remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.
+func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) (uint64, error) {
+	if err := x.decide(ctx, id, next); err != nil {
+		return 0, err
+	}
+	version, err := x.announce(ctx, note{id: id})
+	if err != nil {
+		return 0, err
+	}
+	return version, x.discard(ctx, id)
+}
+
+// discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too.
+func (x *Index) discard(ctx context.Context, id pet.ID) error {
+	key := pet.Key(x.label, id)
+	if err := x.photos.Delete(ctx, key); err != nil {
+		return err
+	}
+	return x.forget(ctx, key)
+}
+
+// finishRemovals does the rest of those that were cut short.
+func (x *Index) finishRemovals(ctx context.Context) error {
+	for o, err := range list(ctx, x.store, x.removalsPrefix(), "") {
+		if err != nil {
+			return err
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(o.Key, x.removalsPrefix()), "-")
+		id, err := pet.ParseID(name)
+		if err != nil || x.now().Sub(o.Modified) < removalAge {
+			continue
+		}
+		_, err = x.remove(ctx, id, func(v verdict) (verdict, error) {
+			if v.state != removed && v.state != blocked { // it ended before it had decided anything, or the picture is back
+				return v, errNotRemoved
+			}
+			return verdict{state: v.state, when: x.now()}, nil
+		})
+		if err == nil || errors.Is(err, errNotRemoved) {
+			err = x.store.Delete(ctx, o.Key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
