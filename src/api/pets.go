@@ -22,6 +22,7 @@ type Pets struct {
 		// Allow returns the name of the token's holder, access.ErrUnknown or access.ErrScope.
 		Allow(ctx context.Context, token string, scope access.Scope) (string, error)
 	}
+	Incoming Incoming
 	// Purge deletes the old versions of an object, too.
 	Purge func(ctx context.Context, key string) error
 	// Now is the wall clock; nil means time.Now.
@@ -33,14 +34,19 @@ func NewPets(cfg Pets) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Incoming.MaxBytes == 0 {
+		cfg.Incoming.MaxBytes = defaultMaxBytes
+	}
 	return newServer(cfg.Common, map[string]handler{
-		"POST /upload":              cfg.upload,
-		"GET /pets/{label}/{id}":    cfg.show,
-		"DELETE /pets/{label}/{id}": cfg.remove,
-		"GET /stats":                cfg.stats,
-		"GET /healthz":              cfg.healthz,
-		"GET /robots.txt":           robots,
-		"GET /{$}":                  page,
+		"POST /uploads":                   cfg.announce,
+		"POST /uploads/{ticket}/complete": cfg.complete,
+		"POST /upload":                    cfg.upload,
+		"GET /pets/{label}/{id}":          cfg.show,
+		"DELETE /pets/{label}/{id}":       cfg.remove,
+		"GET /stats":                      cfg.stats,
+		"GET /healthz":                    cfg.healthz,
+		"GET /robots.txt":                 robots,
+		"GET /{$}":                        page,
 	})
 }
 

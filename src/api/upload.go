@@ -38,7 +38,7 @@ type submission struct {
 	hasImage            bool
 }
 
-type uploaded struct {
+type uploadedRecord struct {
 	Record
 	IndexVersion uint64 `json:"index_version"`
 	Created      bool   `json:"created"`
@@ -67,18 +67,26 @@ func (c *Pets) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return c.uploaded(w, r, who, res)
+}
+
+func (c *Pets) uploaded(w http.ResponseWriter, r *http.Request, who string, res index.Result) error {
+	c.Log.InfoContext(r.Context(), "uploaded", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
+		slog.String("label", string(res.Label)), slog.String("id", res.ID.String()), slog.Bool("created", res.Created), slog.Int64("bytes", res.Bytes))
+	return c.answerUpload(w, r, res)
+}
+
+func (c *Pets) answerUpload(w http.ResponseWriter, r *http.Request, res index.Result) error {
 	rec, err := c.record(r.Context(), res.Picture)
 	if err != nil {
 		return err
 	}
-	c.Log.InfoContext(r.Context(), "uploaded", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
-		slog.String("label", string(label)), slog.String("id", rec.ID), slog.Bool("created", res.Created), slog.Int64("bytes", res.Bytes))
-	w.Header().Set("Location", "/pets/"+string(label)+"/"+rec.ID)
+	w.Header().Set("Location", "/pets/"+string(res.Label)+"/"+rec.ID)
 	status := http.StatusOK
 	if res.Created {
 		status = http.StatusCreated
 	}
-	return writeJSON(w, status, uploaded{rec, res.Version, res.Created})
+	return writeJSON(w, status, uploadedRecord{rec, res.Version, res.Created})
 }
 
 // store publishes the very bytes that were inspected.

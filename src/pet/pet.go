@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Errors that a caller's input meets; the text is fit for the caller.
@@ -56,6 +58,11 @@ func (t Type) Ext() string { return types[t].ext }
 // MediaType is the Content-Type.
 func (t Type) MediaType() string { return types[t].media }
 
+// IsMediaType says whether a Content-Type is that of a type that is served.
+func IsMediaType(s string) bool {
+	return s != "" && slices.ContainsFunc(types[:], func(t struct{ ext, media string }) bool { return t.media == s })
+}
+
 // ID names a picture by its content: the first 16 bytes of the SHA-256 of the stored bytes, with the type in the last four bits.
 // 124 bits of hash: among a billion pictures two share an id with a probability of about 2e-20.
 type ID [16]byte
@@ -91,6 +98,21 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // Key is where a picture's bytes are in the photos bucket, and with a slash before it the path that serves them.
 func Key(l Label, id ID) string { return string(l) + "/" + id.String() + "." + id.Type().Ext() }
+
+// ParseKey is the reverse of Key.
+func ParseKey(key string) (Label, ID, error) {
+	label, name, _ := strings.Cut(key, "/")
+	l, err := ParseLabel(label)
+	if err != nil {
+		return "", ID{}, err
+	}
+	name, _, _ = strings.Cut(name, ".")
+	id, err := ParseID(name)
+	if err == nil && Key(l, id) != key {
+		err = ErrID
+	}
+	return l, id, err
+}
 
 // Weight is a picture's share in the draw, counted in thousandths: integers keep the draw exact.
 type Weight uint32

@@ -189,6 +189,26 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return s.writeError("delete", key, err, nil)
 }
 
+// Presign returns a URL that one PUT of an object may be sent to for a while, and the headers that it must have: a PUT of other length,
+// type or metadata is not what was signed, and one onto an object that is there fails.
+func (s *Store) Presign(ctx context.Context, key string, size int64, attr blob.Attr, good time.Duration) (string, map[string]string, error) {
+	signed, err := s3.NewPresignClient(s.client).PresignPutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: &key, ContentLength: &size, ContentType: &attr.ContentType, Metadata: attr.Meta, IfNoneMatch: aws.String("*"),
+	}, s3.WithPresignExpires(good), func(o *s3.PresignOptions) {
+		o.ClientOptions = append(o.ClientOptions, func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("presign %s/%s: %w", s.bucket, key, err)
+	}
+	header := map[string]string{}
+	for name := range signed.SignedHeader {
+		if name != "Host" {
+			header[strings.ToLower(name)] = signed.SignedHeader.Get(name)
+		}
+	}
+	return signed.URL, header, nil
+}
+
 // Purge deletes every version of an object, and the marks of its deletions: without versions there is nothing to do.
 func (s *Store) Purge(ctx context.Context, key string) error {
 	pages := s3.NewListObjectVersionsPaginator(s.client, &s3.ListObjectVersionsInput{Bucket: &s.bucket, Prefix: &key})

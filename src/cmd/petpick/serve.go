@@ -165,11 +165,11 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 		distribution.Invalidate("/" + key)
 		return nil
 	}
-	photos := s3blob.New(store.client, cfg.photosBucket)
+	photos, derived := s3blob.New(store.client, cfg.photosBucket), s3blob.New(store.client, cfg.indexBucket)
 	common := func(function string) api.Common {
 		return api.Common{
 			Indexes: index.OpenAll(index.Config{
-				Photos: photos, Index: s3blob.New(store.client, cfg.indexBucket), Forget: forget, Log: log,
+				Photos: photos, Index: derived, Forget: forget, Log: log,
 			}),
 			PublicURL: func(context.Context) (string, error) { return cfg.publicURL, nil },
 			Trace:     gateway.TraceOf, Log: log.With(slog.String("function", function)), Served: slog.LevelInfo,
@@ -180,6 +180,7 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 		Template: infra.Template,
 		APIs: map[string]gateway.API{"UploadFunction": gateway.ServeAPI(api.NewPets(api.Pets{
 			Common: common("upload"), Photos: photo.NewInspector(), Access: access.Dev(), Purge: photos.Purge,
+			Incoming: api.Incoming{Store: derived, Presign: derived.Presign},
 		}))},
 		Functions: map[string]gateway.Function{"RandomFunction": gateway.ServeFunction(api.NewRandom(api.Random{
 			Common: common("random"), Photos: photos,
@@ -204,6 +205,9 @@ func tendEachMinute(ctx context.Context, cfg serveConfig, store *store, forget f
 			if err := idx.Tend(ctx); err != nil && ctx.Err() == nil {
 				log.Error("upkeep failed: it is tried again in a minute", slog.Any("label", label), slog.Any("error", err))
 			}
+		}
+		if err := expireIncoming(ctx, s3blob.New(store.client, cfg.indexBucket), time.Now()); err != nil && ctx.Err() == nil {
+			log.Error("files in incoming were not expired", slog.Any("error", err))
 		}
 		select {
 		case <-tick.C:

@@ -12,6 +12,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"petpick/src/blob"
 	"petpick/src/blob/s3blob"
 	"petpick/src/index"
 	"petpick/src/pet"
@@ -63,6 +64,25 @@ petpick serve does it each minute, and on AWS a scheduled function does. Any num
 		Example: `  petpick tend
   petpick tend --s3-endpoint http://127.0.0.1:9000`,
 	}, func(ctx context.Context, _ pet.Label, idx *index.Index) error { return idx.Tend(ctx) })
+}
+
+// expireIncoming deletes what was sent for tickets over a day ago. On AWS the bucket's lifecycle rule does; the embedded server has none.
+func expireIncoming(ctx context.Context, s blob.Store, now time.Time) error {
+	for after := ""; ; {
+		page, err := s.List(ctx, "incoming/", after, 1000)
+		if err != nil {
+			return err
+		}
+		var old []string
+		for _, o := range page.Objects {
+			if after = o.Key; now.Sub(o.Modified) > 24*time.Hour {
+				old = append(old, o.Key)
+			}
+		}
+		if err := s.DeleteMany(ctx, old); err != nil || !page.More {
+			return err
+		}
+	}
 }
 
 func fsckCommand() *cobra.Command {

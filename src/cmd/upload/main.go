@@ -47,7 +47,7 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
 			Trace:     gateway.TraceOf, Log: log, Served: slog.LevelInfo,
 		},
-		Photos: photo.NewInspector(), Purge: photos.Purge,
+		Photos: photo.NewInspector(), Purge: photos.Purge, Incoming: api.Incoming{Store: store, Presign: store.Presign},
 		// Nobody, until tokens are kept somewhere: closed is the safe side.
 		Access: access.Tokens{},
 	})), nil
