@@ -2,10 +2,8 @@ package index
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -333,78 +331,4 @@ func FuzzParseNote(f *testing.F) {
 			}
 		}
 	})
-}
-
-// BenchmarkDraw is a draw from memory, refresh check included.
-func BenchmarkDraw(b *testing.B) {
-	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000, 8_000_000} {
-		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
-			x := Open(Config{Label: "cat", Index: blob.NewMemory(nil), Memory: 1 << 30})
-			r := &root{version: 1}
-			for left, i := n, 0; left > 0; i++ {
-				rnd := rand.New(rand.NewPCG(1, uint64(i)))
-				s := segmentWith(min(left, 1_000_000), func(int) pet.Weight { return pet.Weight(1 + rnd.Uint32N(1<<20)) })
-				left -= len(s.recs)
-				r.rows = append(r.rows, s.row(uint64(i)))
-				x.cache.segments[uint64(i)] = s
-			}
-			if _, err := x.store.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
-				b.Fatal(err)
-			}
-			src := rand.NewPCG(3, 4)
-			if _, err := x.Draw(b.Context(), src); err != nil { // reads the root
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := x.Draw(b.Context(), src); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkDecodeRoot is a root of a billion pictures: 954 segments and a full tail.
-func BenchmarkDecodeRoot(b *testing.B) {
-	s := segmentWith(1000, func(i int) pet.Weight { return 1000 })
-	r := &root{version: 1}
-	for i := range 954 {
-		r.rows = append(r.rows, s.row(uint64(i)))
-	}
-	for i := range maxTail {
-		r.tail = append(r.tail, weighted{idAt(i, maxTail), 1000})
-	}
-	body := r.encode(1)
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		if _, err := decodeRoot(body); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkMerge makes one segment of a million pictures of four.
-func BenchmarkMerge(b *testing.B) {
-	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
-	var inputs []row
-	const n = 250_000
-	for s := range 4 {
-		var pictures []weighted
-		for i := range n {
-			pictures = append(pictures, weighted{idAt(i*4+s, n*4), pet.Weight(1 + i%1000)})
-		}
-		r, err := x.putSegment(context.Background(), segmentOf(pictures))
-		if err != nil {
-			b.Fatal(err)
-		}
-		inputs = append(inputs, r)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := x.union(b.Context(), inputs, nil); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
