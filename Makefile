@@ -8,7 +8,7 @@ TORTURE ?= 5m
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race check check-go torture lint fuzz bench build clean
+.PHONY: help run test race check check-go torture lint fuzz bench growth build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ race: ## every test under the race detector; needs a C compiler
 check: check-go lint ## gofmt, vet, staticcheck, tests under the race detector, short fuzzing, template lint
 
 check-go:
-	@out=$$(gofmt -l src infra); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	@out=$$(gofmt -l src infra bench); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
 	$(MAKE) race fuzz
@@ -43,8 +43,14 @@ fuzz: ## each fuzz target for FUZZTIME (5s)
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
 
-bench: ## the benchmarks, as in bench/
+bench: ## the benchmarks, each for BENCHTIME (1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api
+
+growth: ## the same to 100,000,000 pictures in memory, as a page with plots in bench/results (6 GB)
+	@mkdir -p build
+	@set -o pipefail; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 0 ./src/index -growth | tee build/growth.txt
+	@set -o pipefail; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/api | tee -a build/growth.txt
+	go run ./bench/report -command 'make growth' -out bench/results/$$(date -u +%F)-index < build/growth.txt
 
 build: ## the command, and the functions as they are deployed (linux/arm64), in build/
 	go build -trimpath -o build/petpick ./src/cmd/petpick

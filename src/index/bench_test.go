@@ -72,6 +72,22 @@ func benchmarkWay(b *testing.B, w way, weights []pet.Weight) {
 	}
 }
 
+// TestDrawAllocatesNothing within the second of a refresh, and from memory.
+func TestDrawAllocatesNothing(t *testing.T) {
+	x := indexInMemory(t, heavyTailed(1000))
+	now := time.Now()
+	x.now = func() time.Time { return now }
+	src := newSource()
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := x.Draw(t.Context(), src); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 0 {
+		t.Errorf("%v allocations a draw", n)
+	}
+}
+
 // BenchmarkRemoteDraw is what a draw from a segment that is not in memory costs here, beside the one call to the store: the answer is
 // computed in place.
 func BenchmarkRemoteDraw(b *testing.B) {

@@ -57,7 +57,7 @@ func drawByIndex(b *testing.B, weights []pet.Weight) func() pet.ID {
 	}
 }
 
-func indexInMemory(b *testing.B, weights []pet.Weight) *Index {
+func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil), Memory: 1 << 40})
 	r := &root{version: 1}
 	for from := 0; from < len(weights); from += maxSegment {
@@ -69,12 +69,12 @@ func indexInMemory(b *testing.B, weights []pet.Weight) *Index {
 		row := s.row(uint64(from))
 		loaded, err := decodeSegment(s.encode(), row) // as it gets into memory
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		r.rows, x.segments[row.name] = append(r.rows, row), loaded
 	}
-	if _, err := x.store.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
-		b.Fatal(err)
+	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+		tb.Fatal(err)
 	}
 	return x
 }
