@@ -135,7 +135,7 @@ var growingSizes = []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_
 func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 	inner := blob.NewMemory(nil)
 	x := Open(Config{Label: "cat", Memory: 1})
-	tail := tailOf(min(pictures, maxTail))
+	tail := someTail(min(pictures, maxTail))
 	store, rows := newSynthetic(inner, x, pictures-len(tail))
 	r := &root{version: 1, rows: rows, tail: tail}
 	if _, err := inner.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
@@ -146,7 +146,7 @@ func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 	return x, counting
 }
 
-func tailOf(n int) []weighted {
+func someTail(n int) []weighted {
 	tail := make([]weighted, n)
 	for i := range tail {
 		tail[i] = weighted{idAt(i, n), pet.DefaultWeight}
@@ -158,7 +158,7 @@ func tailOf(n int) []weighted {
 func BenchmarkDecodeRoot(b *testing.B) {
 	for _, overrides := range []int{0, maxOverrides} {
 		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", maxTail, overrides), func(b *testing.B) {
-			r := &root{version: 1, tail: tailOf(maxTail)}
+			r := &root{version: 1, tail: someTail(maxTail)}
 			for name := range uint64(954) {
 				r.rows = append(r.rows, syntheticRow(name, maxSegment))
 			}

@@ -156,6 +156,13 @@ type Pick struct {
 // memory, it makes no call; with a segment that is not, one ranged GET. While the store fails it goes on with the last view it
 // has. ErrEmpty is only said after a reading that began after the call.
 func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
+	// Aim first, and ask then whether the view is fresh: a clock is read in order, after all loads before it have ended, so that the
+	// record that a draw waits for would be asked for only after that. Should there be a newer view, another aim is taken.
+	var at aim
+	aimed := x.view.Load()
+	if aimed != nil && aimed.total > 0 {
+		at = aimed.aim(rnd)
+	}
 	v, err := x.fresh(ctx)
 	for try := 0; err == nil; try++ {
 		if v.total == 0 {
@@ -164,7 +171,10 @@ func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 			}
 			continue
 		}
-		pick, next, errTry := x.drawFrom(ctx, v, rnd)
+		if v != aimed || try > 0 {
+			at = v.aim(rnd)
+		}
+		pick, next, errTry := x.drawFrom(ctx, v, at)
 		switch {
 		case errTry == nil && next == nil:
 			return Pick{pick.id, pick.weight}, nil

@@ -71,7 +71,7 @@ func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		r.rows, x.segments[row.name] = append(r.rows, row), loaded
+		r.rows, x.cache.segments[row.name] = append(r.rows, row), loaded
 	}
 	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)

@@ -54,13 +54,14 @@ func segmentOf(pictures []weighted) *segment {
 	return newSegment(recs)
 }
 
-// pick takes the column that rnd chooses, and the height that is given, uniform below the total.
-func (s *segment) pick(height uint64, rnd Source) weighted {
-	r := &s.recs[below(rnd, uint64(len(s.recs)))]
+// at is the picture of a column at a height that is below the total. It returns a pointer: a picture that is copied from hand to hand
+// before it has arrived from memory holds up the draws that follow.
+func (s *segment) at(column, height uint64) *rec {
+	r := &s.recs[column]
 	if height >= r.cell>>slotBits {
 		r = &s.recs[r.cell&slotMask]
 	}
-	return weighted{r.id, r.weight}
+	return r
 }
 
 // weight is 0 for a picture that is not there.
@@ -158,20 +159,20 @@ func (x *Index) records(ctx context.Context, r row, from, n uint64) ([]byte, err
 	return o.Body, advise(err)
 }
 
-// remotePick is pick for a segment that is not in memory.
-func (x *Index) remotePick(ctx context.Context, r row, height uint64, rnd Source) (weighted, error) {
-	rec, err := x.records(ctx, r, below(rnd, uint64(r.n)), 1)
+// remoteAt is at for a segment that is not in memory, by one ranged GET.
+func (x *Index) remoteAt(ctx context.Context, r row, column, height uint64) (*rec, error) {
+	raw, err := x.records(ctx, r, column, 1)
 	if err != nil {
-		return weighted{}, err
+		return nil, err
 	}
-	threshold, pick := le.Uint64(rec[40:])>>slotBits, weightedAt(rec)
+	threshold, pick := le.Uint64(raw[40:])>>slotBits, weightedAt(raw)
 	if height >= threshold {
-		pick = weighted{pet.ID(rec[24:40]), pet.Weight(le.Uint32(rec[20:]))}
+		pick = weighted{pet.ID(raw[24:40]), pet.Weight(le.Uint32(raw[20:]))}
 	}
 	if threshold > r.total || pick.weight == 0 || pick.weight > pet.MaxWeight || !r.covers(pick.id) { // a part has no checksum
-		return weighted{}, advise(fmt.Errorf("segment %016x: %w: a record of %s", r.name, ErrFormat, pick.id))
+		return nil, advise(fmt.Errorf("segment %016x: %w: a record of %s", r.name, ErrFormat, pick.id))
 	}
-	return pick, nil
+	return &rec{id: pick.id, weight: pick.weight}, nil
 }
 
 // lookup finds a picture's weight in a segment. Ids are hashes, so that a picture's place can be guessed: one ranged GET around the

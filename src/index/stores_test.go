@@ -47,7 +47,7 @@ func syntheticID(name, i uint64) pet.ID {
 
 func syntheticRow(name uint64, n int) row {
 	return row{
-		name: name, n: uint32(n), max: uint32(pet.DefaultWeight), total: uint64(n) * uint64(pet.DefaultWeight),
+		name: name, n: uint32(n), total: uint64(n) * uint64(pet.DefaultWeight),
 		first: syntheticID(name, 0), last: syntheticID(name, uint64(n-1)),
 	}
 }
@@ -84,9 +84,8 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 		return s.Store.Get(ctx, key, etag)
 	}
 	n := uint64(pictures)
-	body := make([]byte, 0, segmentHeader+n*recordSize+4)
-	body = append(body, segmentMagic...)
-	body = le.AppendUint32(body, formatVersion)
+	body := segmentBox.begin(int(segmentHeader + n*recordSize + 4))
+	body = le.AppendUint16(body, 0)
 	body = le.AppendUint64(body, n)
 	body = le.AppendUint64(body, n*uint64(pet.DefaultWeight))
 	body = le.AppendUint64(body, 0)

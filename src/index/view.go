@@ -114,36 +114,57 @@ func (x *Index) layOut(row row, v, old *view) part {
 	return p
 }
 
-// drawFrom makes one try. A next view means: try again, with that one.
-func (x *Index) drawFrom(ctx context.Context, v *view, rnd Source) (pick weighted, next *view, err error) {
-	height := below(rnd, v.total)
-	i := sort.Search(len(v.ends), func(i int) bool { return v.ends[i] > height })
-	if i == 0 {
-		return v.recent.pick(height, rnd), nil, nil
+// aim is where a try looks: a component, a height uniform below its total, and a column of its table.
+type aim struct {
+	component      int // as in ends
+	height, column uint64
+}
+
+// aim chooses where to look, and has what is there brought nearer. The total must not be 0.
+func (v *view) aim(rnd Source) aim {
+	a := aim{height: below(rnd, v.total)}
+	a.component = sort.Search(len(v.ends), func(i int) bool { return v.ends[i] > a.height })
+	seg := v.recent
+	if a.component > 0 {
+		p := &v.parts[a.component-1]
+		a.height -= v.ends[a.component-1]
+		if seg = p.seg; seg == nil { // to be read from the store
+			a.column = below(rnd, uint64(p.n))
+			return a
+		}
 	}
-	height -= v.ends[i-1]
-	p := &v.parts[i-1]
+	a.column = below(rnd, uint64(len(seg.recs)))
+	prefetch(&seg.recs[a.column])
+	return a
+}
+
+// drawFrom makes one try. A next view means: try again, with that one.
+func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *rec, next *view, err error) {
+	if a.component == 0 {
+		return v.recent.at(a.column, a.height), nil, nil
+	}
+	p := &v.parts[a.component-1]
 	switch {
 	case p.filtered:
-		return p.seg.pick(height, rnd), nil, nil
+		return p.seg.at(a.column, a.height), nil, nil
 	case p.seg != nil:
-		pick = p.seg.pick(height, rnd)
+		pick = p.seg.at(a.column, a.height)
 	case p.crowded:
 		if err := x.load(ctx, p.row); err != nil {
-			return pick, nil, err
+			return nil, nil, err
 		}
 		next := x.newView(v.root, v.etag, v.sent)
 		x.publish(next)
-		return pick, next, nil
+		return nil, next, nil
 	default:
-		if pick, err = x.remotePick(ctx, p.row, height, rnd); err != nil {
-			return pick, nil, err
+		if pick, err = x.remoteAt(ctx, p.row, a.column, a.height); err != nil {
+			return nil, nil, err
 		}
 		x.loadSoon(p.row)
 	}
 	if len(p.superseded) > 0 {
 		if _, superseded := v.overridden[pick.id]; superseded {
-			return pick, v, nil
+			return nil, v, nil
 		}
 	}
 	return pick, nil, nil
