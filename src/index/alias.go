@@ -10,20 +10,28 @@ const (
 	slotMask = 1<<slotBits - 1
 )
 
+// columns is a table in the making, in memory or in the bytes of a segment.
+type columns interface {
+	size() int
+	weight(i int) uint64
+	cell(i int) uint64
+	setCell(i int, cell uint64)
+}
+
 // buildAlias fills the cells of Walker's alias table by Vose's method, in integers: no rounding, so the draw is exact.
 //
 // Scale each weight by n: the scaled weights sum to n*total, so n columns of height total hold them. A column holds its own
 // picture up to the threshold, and one other, its alias, above it. Each step closes a column that is less than full with a
 // part of one that is more than full; the last columns are exactly full, since no step loses anything.
-func buildAlias(recs []rec, total uint64) {
-	n := uint64(len(recs))
-	rest := make([]uint64, n) // what of the scaled weight is not placed yet: below 2^24 * 2^20
-	// Both stacks in one array: each picture is on one of them at most.
+func buildAlias[C columns](c C, total uint64) {
+	n := c.size()
+	// Until its column is closed a picture's cell holds what of its scaled weight is not placed yet, below 2^24 * 2^20. Both stacks are in
+	// one array, for each picture is on one of them at most: a merge has little room beside a million records.
 	stack := make([]uint32, n)
-	small, large := 0, int(n)
-	for i := range recs {
-		rest[i] = uint64(recs[i].weight) * n
-		if rest[i] < total {
+	small, large := 0, n
+	for i := range n {
+		scaled := c.weight(i) * uint64(n)
+		if c.setCell(i, scaled); scaled < total {
 			stack[small] = uint32(i)
 			small++
 		} else {
@@ -31,19 +39,19 @@ func buildAlias(recs []rec, total uint64) {
 			stack[large] = uint32(i)
 		}
 	}
-	for small > 0 && large < int(n) {
+	for small > 0 && large < n {
 		small--
-		s, l := stack[small], stack[large]
-		recs[s].cell = rest[s]<<slotBits | uint64(l)
-		rest[l] -= total - rest[s]
-		if rest[l] < total {
+		s, l := int(stack[small]), int(stack[large])
+		left := c.cell(l) - (total - c.cell(s))
+		c.setCell(s, c.cell(s)<<slotBits|uint64(l))
+		if c.setCell(l, left); left < total {
 			large++
-			stack[small] = l
+			stack[small] = uint32(l)
 			small++
 		}
 	}
 	for _, i := range append(stack[:small:small], stack[large:]...) { // exactly full
-		recs[i].cell = total<<slotBits | uint64(i)
+		c.setCell(int(i), total<<slotBits|uint64(i))
 	}
 }
 

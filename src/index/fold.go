@@ -203,23 +203,23 @@ func (x *Index) spill(ctx context.Context, next *root, notes []note, complete bo
 	for _, n := range notes {
 		noted[n.id] = true
 	}
-	var out, kept []weighted
+	var kept []weighted
+	out := newBody(len(next.tail))
 	for _, w := range next.tail {
 		if noted[w.id] {
 			kept = append(kept, w)
 		} else {
-			out = append(out, w)
+			out = out.add(w)
 		}
 	}
-	if len(out) == 0 {
+	if out.size() == 0 {
 		return nil
 	}
-	row, err := x.putSegment(ctx, segmentOf(out))
-	if err != nil {
-		return err
+	row, err := x.putSegment(ctx, out)
+	if err == nil {
+		next.rows, next.tail = append(next.rows, row), kept
 	}
-	next.rows, next.tail = append(next.rows, row), kept
-	return nil
+	return err
 }
 
 // commit swaps the root from base to next and publishes it; errBeaten when another was first. It swaps even when nothing changed:

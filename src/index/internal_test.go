@@ -29,6 +29,25 @@ func segmentWith(n int, weight func(i int) pet.Weight) *segment {
 	return newSegment(recs)
 }
 
+// bodyOf is a segment in memory as a body to be stored.
+func bodyOf(s *segment) body {
+	b := newBody(len(s.recs))
+	for _, r := range s.recs {
+		b = b.add(weighted{r.id, r.weight})
+	}
+	return b
+}
+
+func (s *segment) encode() []byte {
+	b, _ := bodyOf(s).finish(0)
+	return b
+}
+
+func (s *segment) row(name uint64) row {
+	_, r := bodyOf(s).finish(name)
+	return r
+}
+
 // The exactness of the draw, without statistics: over all columns, each picture's mass is exactly n times its weight.
 func TestAliasTableIsExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -154,7 +173,7 @@ func TestSegmentRoundTrip(t *testing.T) {
 func TestRemoteAt(t *testing.T) {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
 	s := segmentWith(500, func(i int) pet.Weight { return pet.Weight(1 + i*i) })
-	r, err := x.putSegment(t.Context(), s)
+	r, err := x.putSegment(t.Context(), bodyOf(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +204,7 @@ func TestLookup(t *testing.T) {
 		for i := range c.n {
 			pictures = append(pictures, weighted{c.ids(i, c.n), pet.Weight(i + 1)})
 		}
-		r, err := x.putSegment(t.Context(), segmentOf(pictures))
+		r, err := x.putSegment(t.Context(), bodyOf(segmentOf(pictures)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +259,7 @@ func TestUnion(t *testing.T) {
 			pictures = append(pictures, weighted{id, w})
 			want[id] = w
 		}
-		r, err := x.putSegment(t.Context(), segmentOf(pictures))
+		r, err := x.putSegment(t.Context(), bodyOf(segmentOf(pictures)))
 		if err != nil {
 			t.Fatal(err)
 		}

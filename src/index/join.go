@@ -135,7 +135,7 @@ func tailOf(tail []weighted) claims {
 type packer struct {
 	x     *Index
 	limit int // pictures a segment
-	recs  []rec
+	body  body
 	rows  []row
 }
 
@@ -143,22 +143,21 @@ func (p *packer) add(ctx context.Context, w weighted) error {
 	if w.weight == 0 {
 		return nil
 	}
-	if p.recs == nil {
-		p.recs = make([]rec, 0, p.limit)
+	if p.body == nil {
+		p.body = newBody(p.limit)
 	}
-	p.recs = append(p.recs, rec{id: w.id, weight: w.weight})
-	if len(p.recs) < p.limit {
+	if p.body = p.body.add(w); p.body.size() < p.limit {
 		return nil
 	}
 	return p.flush(ctx)
 }
 
 func (p *packer) flush(ctx context.Context) error {
-	if len(p.recs) == 0 {
+	if p.body.size() <= 0 {
 		return nil
 	}
-	r, err := p.x.putSegment(ctx, newSegment(p.recs))
-	p.rows, p.recs = append(p.rows, r), p.recs[:0]
+	r, err := p.x.putSegment(ctx, p.body)
+	p.rows, p.body = append(p.rows, r), p.body[:segmentHeader]
 	return err
 }
 

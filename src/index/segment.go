@@ -36,13 +36,21 @@ type rec struct {
 
 const recBytes = 32
 
+// records makes columns of them.
+type records []rec
+
+func (r records) size() int                  { return len(r) }
+func (r records) weight(i int) uint64        { return uint64(r[i].weight) }
+func (r records) cell(i int) uint64          { return r[i].cell }
+func (r records) setCell(i int, cell uint64) { r[i].cell = cell }
+
 // newSegment takes over recs, which are in the order of ids and have no weight 0, and fills their cells.
 func newSegment(recs []rec) *segment {
 	s := &segment{recs: recs}
 	for i := range recs {
 		s.total += uint64(recs[i].weight)
 	}
-	buildAlias(recs, s.total)
+	buildAlias(records(recs), s.total)
 	return s
 }
 
@@ -84,26 +92,40 @@ func (s *segment) without(overridden map[pet.ID]struct{}) *segment {
 	return newSegment(left)
 }
 
-func (s *segment) row(name uint64) row {
-	return row{name: name, n: uint32(len(s.recs)), total: s.total, first: s.recs[0].id, last: s.recs[len(s.recs)-1].id}
+// body is a segment's bytes in the making. They are made in place: a merge has little room beside a million records.
+type body []byte
+
+func newBody(pictures int) body {
+	return segmentBox.begin(segmentHeader + pictures*recordSize + 4)[:segmentHeader]
 }
 
-// encode writes each record with both its pictures, so that a draw from a segment that is not in memory reads one record.
-func (s *segment) encode() []byte {
-	b := segmentBox.begin(segmentHeader + len(s.recs)*recordSize + 4)
-	b = le.AppendUint16(b, 0)
-	b = le.AppendUint64(b, uint64(len(s.recs)))
-	b = le.AppendUint64(b, s.total)
-	b = le.AppendUint64(b, 0)
-	for i := range s.recs {
-		r := &s.recs[i]
-		alias := &s.recs[r.cell&slotMask]
-		b = appendWeighted(b, weighted{r.id, r.weight})
-		b = le.AppendUint32(b, uint32(alias.weight))
-		b = append(b, alias.id[:]...)
-		b = le.AppendUint64(b, r.cell)
+func (b body) record(i int) []byte        { return b[segmentHeader+i*recordSize:][:recordSize] }
+func (b body) size() int                  { return (len(b) - segmentHeader) / recordSize }
+func (b body) weight(i int) uint64        { return uint64(le.Uint32(b.record(i)[16:])) }
+func (b body) cell(i int) uint64          { return le.Uint64(b.record(i)[40:]) }
+func (b body) setCell(i int, cell uint64) { le.PutUint64(b.record(i)[40:], cell) }
+
+func (b body) add(w weighted) body {
+	return append(appendWeighted(b, w), make([]byte, recordSize-20)...)
+}
+
+// finish makes the table, writes each record with both its pictures, so that a draw from a segment that is not in memory reads one
+// record, and describes it all.
+func (b body) finish(name uint64) (body, row) {
+	n := b.size()
+	r := row{name: name, n: uint32(n), first: weightedAt(b.record(0)).id, last: weightedAt(b.record(n - 1)).id}
+	for i := range n {
+		r.total += b.weight(i)
 	}
-	return seal(b)
+	buildAlias(b, r.total)
+	for i := range n {
+		alias := b.record(int(b.cell(i) & slotMask))
+		copy(b.record(i)[20:], alias[16:20])
+		copy(b.record(i)[24:], alias[:16])
+	}
+	le.PutUint64(b[8:], uint64(n))
+	le.PutUint64(b[16:], r.total)
+	return seal(b), r
 }
 
 func decodeSegment(b []byte, r row) (*segment, error) {
@@ -134,12 +156,11 @@ func (x *Index) segmentKey(name uint64) string {
 	return fmt.Sprintf("index/%s/segments/%016x", x.label, name)
 }
 
-// putSegment stores a segment under a new name.
-func (x *Index) putSegment(ctx context.Context, s *segment) (row, error) {
-	body := s.encode()
+// putSegment stores a segment, under a new name.
+func (x *Index) putSegment(ctx context.Context, b body) (row, error) {
+	b, r := b.finish(x.rnd.Uint64())
 	for try := 0; ; try++ {
-		r := s.row(x.rnd.Uint64())
-		_, err := x.store.Create(ctx, x.segmentKey(r.name), body, blob.Attr{})
+		_, err := x.store.Create(ctx, x.segmentKey(r.name), b, blob.Attr{})
 		// Nobody else has this name: an object that exists is this call's own, whose first answer was lost.
 		if err == nil || errors.Is(err, blob.ErrExists) {
 			return r, nil

@@ -38,7 +38,7 @@ func (c chore) prepare(tb testing.TB) {
 		for i := range recs {
 			recs[i].id, recs[i].weight = idAt(i*c.Segments+s, c.Real), pet.Weight(1+i%1000)
 		}
-		row, err := layout.putSegment(tb.Context(), newSegment(recs))
+		row, err := layout.putSegment(tb.Context(), bodyOf(newSegment(recs)))
 		if err != nil {
 			tb.Fatal(err)
 		}
