@@ -31,8 +31,8 @@ check-go:
 	go tool staticcheck ./...
 	$(MAKE) race fuzz
 
-torture: ## storms of failing stores against the index, for TORTURE (5m)
-	go test ./src/index -run Torture -count 1 -v -timeout 0 -torture $(TORTURE)
+torture: ## schedules of the index's store calls, systematic for TORTURE (5m) and at random for as long
+	go test ./src/index -run 'Schedules|Torture' -count 1 -v -timeout 0 -torture $(TORTURE)
 
 lint: ## the template, by cfn-lint
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }

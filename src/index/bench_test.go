@@ -163,7 +163,7 @@ func BenchmarkDecodeRoot(b *testing.B) {
 				r.rows = append(r.rows, syntheticRow(name, maxSegment))
 			}
 			for i := range overrides {
-				r.overrides = append(r.overrides, override{weighted: weighted{idAt(i, overrides), 2000}, old: 1000, at: 1})
+				r.overrides = append(r.overrides, override{weighted: weighted{idAt(i, overrides), 2000}, held: held{1000, uint64(i % 954)}, at: 1})
 			}
 			body := r.encode(1)
 			b.ReportAllocs()

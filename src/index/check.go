@@ -28,14 +28,29 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 	if err := x.sweep(ctx); err != nil { // what the journal still holds is no fault
 		return err
 	}
-	base, err := x.readRoot(ctx, nil, x.now())
-	if err != nil {
-		return err
+	var done pet.ID // up to here
+	for version := uint64(0); ; {
+		base, err := x.readRoot(ctx, nil, x.now())
+		if err != nil {
+			return err
+		}
+		err = x.checkRoot(ctx, base.root, &done, repair, report, progress)
+		if !errors.Is(err, blob.ErrNotFound) || base.version == version {
+			return err
+		}
+		version = base.version // a merge has replaced a segment, perhaps: go on by the root that lists its successor
 	}
-	sources := append(segmentsOf(ctx, x, base.rows), tailOf(base.tail), overridesOf(base.overrides), x.truths(ctx, progress))
+}
+
+// checkRoot compares a root with the truth, from one picture on.
+func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
+	sources := append(segmentsOf(ctx, x, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.truths(ctx, *done, progress))
 	for group, err := range joined(sources...) {
 		if err != nil {
 			return err
+		}
+		if compare(group[0].id, *done) <= 0 {
+			continue
 		}
 		said, copies := massOf(group)
 		truth := group[len(group)-1]
@@ -47,6 +62,7 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 				return err
 			}
 		}
+		*done = group[0].id
 	}
 	return nil
 }
@@ -102,10 +118,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	case err != nil:
 		return err
 	}
-	return mend("its removal was not finished: the bytes are still there", func() error {
-		_, err := x.Remove(ctx, id, errors.Is(errLook, ErrBlocked))
-		return err
-	})
+	return mend("its removal was not finished: the bytes are still there", func() error { return x.again(ctx, id) })
 }
 
 // saidOf is massOf by the present root.
@@ -117,17 +130,17 @@ func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int,
 	if i, there := findOverride(v.overrides, id); there {
 		return uint64(v.overrides[i].weight), 1, nil
 	}
-	held, copies, err := x.massIn(ctx, v.rows, id)
-	mass = uint64(held)
+	h, copies, err := x.heldIn(ctx, v.rows, id)
+	mass = uint64(h.old)
 	if i, there := findWeighted(v.tail, id); there {
 		mass, copies = mass+uint64(v.tail[i].weight), copies+1
 	}
 	return mass, copies, err
 }
 
-// truths yields the pictures of the photos bucket: photos and verdicts are listed beside each other, and what no list tells is read for
+// truths yields the pictures of the photos bucket, from one on: photos and verdicts are listed beside each other, and what no list tells is read for
 // a page of them at a time.
-func (x *Index) truths(ctx context.Context, progress func(pictures int)) claims {
+func (x *Index) truths(ctx context.Context, from pet.ID, progress func(pictures int)) claims {
 	return func(yield func(claim, error) bool) {
 		type listing struct{ photo, verdict bool }
 		var page []claim
@@ -147,7 +160,7 @@ func (x *Index) truths(ctx context.Context, progress func(pictures int)) claims 
 			page, found = page[:0], found[:0]
 			return true
 		}
-		for group, err := range joined(x.listed(ctx, x.photosPrefix(), byPhoto), x.listed(ctx, x.verdictsPrefix(), byVerdict)) {
+		for group, err := range joined(x.listed(ctx, x.photosPrefix(), byPhoto, from), x.listed(ctx, x.verdictsPrefix(), byVerdict, from)) {
 			if err != nil {
 				yield(claim{}, err)
 				return
@@ -214,7 +227,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 // rebuild writes segments of all photos that have a weight, and says which of them are young.
 func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault), progress func(pictures int)) ([]row, map[pet.ID]bool, error) {
 	out, young := &packer{x: x, limit: x.limits.segment}, map[pet.ID]bool{}
-	for c, err := range x.truths(ctx, progress) {
+	for c, err := range x.truths(ctx, pet.ID{}, progress) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -260,20 +273,20 @@ func (x *Index) install(ctx context.Context, rows []row, since time.Time) error 
 	// Versions only grow, also where the old root is gone and its version with it.
 	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: rows, at: cur.at, crowd: cur.crowd}
 	next.reindexed = uint64(x.now().Add(clocks).UnixMilli()) // after the date of any photo that is in the rows
-	held, found := make([]uint32, len(cur.tail)), make([]finding, len(changed))
+	there, found := make([]held, len(cur.tail)), make([]finding, len(changed))
 	err = errors.Join(
-		each(len(held), 64, func(i int) (err error) { held[i], _, err = x.massIn(ctx, rows, cur.tail[i].id); return err }),
+		each(len(there), 64, func(i int) (err error) { there[i], _, err = x.heldIn(ctx, rows, cur.tail[i].id); return err }),
 		each(len(found), 64, func(i int) error { found[i] = x.examineOne(ctx, next, changed[i]); return found[i].err }))
 	if err != nil {
 		return err
 	}
 	for i, w := range cur.tail {
-		if held[i] == 0 {
+		if there[i].old == 0 {
 			next.setTail(w)
 		}
 	}
 	for i, f := range found {
-		next.setOverride(override{weighted{changed[i], f.weight}, f.old, uint64(x.now().UnixMilli())})
+		next.setOverride(override{weighted{changed[i], f.weight}, f.held, uint64(x.now().UnixMilli())})
 	}
 	return x.commit(ctx, cur, next)
 }
@@ -294,7 +307,7 @@ func (x *Index) touchSince(ctx context.Context, since time.Time, indexed map[pet
 
 // writtenSince are the pictures under a prefix of the photos bucket that are not older.
 func (x *Index) writtenSince(ctx context.Context, prefix string, since time.Time) (ids []pet.ID, err error) {
-	for c, err := range x.listed(ctx, prefix, byPhoto) {
+	for c, err := range x.listed(ctx, prefix, byPhoto, pet.ID{}) {
 		if err != nil {
 			return nil, err
 		}

@@ -114,7 +114,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 			continue
 		}
 		if !f.same {
-			next.setOverride(override{weighted{id, f.weight}, f.old, now})
+			next.setOverride(override{weighted{id, f.weight}, f.held, now})
 		}
 		for _, n := range byID[id] {
 			applied = append(applied, n.key)
@@ -135,8 +135,8 @@ func isPlainAdd(base *root, group []note) bool {
 // finding is the truth of a picture beside what the root says.
 type finding struct {
 	weight pet.Weight
-	old    uint32 // its mass in segments
-	same   bool   // the root says so already, and by an entry that no ADD can still double
+	held   held
+	same   bool // the root says so already, and by an entry that no ADD can still double
 	err    error
 }
 
@@ -155,14 +155,14 @@ func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]findin
 func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f finding) {
 	if i, there := findOverride(base.overrides, id); there {
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
-		f.old = base.overrides[i].old
+		f.held = base.overrides[i].held
 		f.weight, f.err = x.weigh(ctx, id)
 		return f
 	}
 	var copies int
 	var g errgroup.Group
 	g.Go(func() (err error) { f.weight, err = x.weigh(ctx, id); return err })
-	g.Go(func() (err error) { f.old, copies, err = x.massIn(ctx, base.rows, id); return err })
+	g.Go(func() (err error) { f.held, copies, err = x.heldIn(ctx, base.rows, id); return err })
 	if f.err = g.Wait(); f.err != nil {
 		return f
 	}
@@ -171,21 +171,21 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 	if i, inTail := findWeighted(base.tail, id); inTail {
 		f.same = copies == 0 && base.tail[i].weight == f.weight
 	} else {
-		f.same = copies == 1 && f.old == uint32(f.weight)
+		f.same = copies == 1 && f.held.old == uint32(f.weight)
 	}
 	return f
 }
 
-// massIn is what segments hold of a picture, and how many of them.
-func (x *Index) massIn(ctx context.Context, rows []row, id pet.ID) (mass uint32, copies int, err error) {
-	masses := make([]pet.Weight, len(rows))
-	err = each(len(rows), 32, func(i int) (err error) { masses[i], err = x.lookup(ctx, rows[i], id); return err })
-	for _, w := range masses {
-		if mass += uint32(w); w > 0 {
-			copies++
+// heldIn is what segments have of a picture, and how many of them.
+func (x *Index) heldIn(ctx context.Context, rows []row, id pet.ID) (h held, copies int, err error) {
+	weights := make([]pet.Weight, len(rows))
+	err = each(len(rows), 32, func(i int) (err error) { weights[i], err = x.lookup(ctx, rows[i], id); return err })
+	for i, w := range weights {
+		if w > 0 {
+			h, copies = held{h.old + uint32(w), rows[i].name}, copies+1
 		}
 	}
-	return mass, copies, err
+	return h, copies, err
 }
 
 // spill moves the tail into a segment when it is over its limit: only pictures without an entry in the journal, which was read

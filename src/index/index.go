@@ -131,10 +131,10 @@ type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
-// once does what several callers may want at a time for all of them. It does not end when one of them goes away.
+// once does what several callers may want at a time for all of them: it is no one's, and does not end when one of them goes away.
 func (x *Index) once(ctx context.Context, what string, f func(context.Context) (any, error)) (any, error) {
 	done := x.shared.DoChan(what, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxShared)
+		ctx, cancel := context.WithTimeout(context.Background(), maxShared)
 		defer cancel()
 		return f(ctx)
 	})

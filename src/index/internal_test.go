@@ -128,7 +128,7 @@ func someRoot() *root {
 	return &root{
 		version: 42, epoch: 3, rows: []row{s.row(7), s.row(8)},
 		tail:      []weighted{{idAt(1, 9), 5}, {idAt(2, 9), 6}},
-		overrides: []override{{weighted{idAt(3, 9), 0}, 334, 1000}, {weighted{idAt(4, 9), 9}, 0, 2000}},
+		overrides: []override{{weighted{idAt(3, 9), 0}, held{334, 7}, 1000}, {weighted{idAt(4, 9), 9}, held{}, 2000}},
 	}
 }
 
@@ -271,7 +271,7 @@ func TestUnion(t *testing.T) {
 		if i%4 == 0 {
 			id[14] = 1 // one that no segment has
 		}
-		o := override{weighted{id, pet.Weight(i % 3)}, uint32(want[id]), 0}
+		o := override{weighted{id, pet.Weight(i % 3)}, held{old: uint32(want[id])}, 0}
 		absorbed = append(absorbed, o)
 		want[id] = o.weight
 	}

@@ -86,14 +86,22 @@ func joined(sources ...claims) iter.Seq2[[]claim, error] {
 	}
 }
 
-// pictures of a segment that is not in memory, read a chunk at a time.
-func (x *Index) pictures(ctx context.Context, r row) claims {
+// pictures of a segment that is not in memory, read a chunk at a time; from one on, and perhaps some before it.
+func (x *Index) pictures(ctx context.Context, r row, from pet.ID) claims {
 	return func(yield func(claim, error) bool) {
-		for from := uint64(0); from < uint64(r.n); from += chunk {
-			recs, err := x.records(ctx, r, from, min(chunk, uint64(r.n)-from))
+		first, _ := around(r, from)
+		for at := first; at < uint64(r.n); at += chunk {
+			recs, err := x.records(ctx, r, at, min(chunk, uint64(r.n)-at))
 			if err != nil {
 				yield(claim{}, err)
 				return
+			}
+			if at == first && at > 0 && compare(weightedAt(recs).id, from) > 0 { // it lies before what was guessed
+				first, at = 0, 0
+				if recs, err = x.records(ctx, r, 0, min(chunk, uint64(r.n))); err != nil {
+					yield(claim{}, err)
+					return
+				}
 			}
 			for ; len(recs) > 0; recs = recs[recordSize:] {
 				if !yield(claim{weighted: weightedAt(recs)}, nil) {
@@ -104,9 +112,9 @@ func (x *Index) pictures(ctx context.Context, r row) claims {
 	}
 }
 
-func segmentsOf(ctx context.Context, x *Index, rows []row) (all []claims) {
+func segmentsOf(ctx context.Context, x *Index, rows []row, from pet.ID) (all []claims) {
 	for _, r := range rows {
-		all = append(all, x.pictures(ctx, r))
+		all = append(all, x.pictures(ctx, r, from))
 	}
 	return all
 }
@@ -198,10 +206,12 @@ func list(ctx context.Context, store blob.Store, prefix, after string) iter.Seq2
 func (x *Index) photosPrefix() string   { return string(x.label) + "/" }
 func (x *Index) verdictsPrefix() string { return "verdicts/" + string(x.label) + "/" }
 
-// listed yields the pictures that keys of the photos bucket under a prefix name; other keys are not ours.
-func (x *Index) listed(ctx context.Context, prefix string, by source) claims {
+// listed yields the pictures, from one on, that keys of the photos bucket under a prefix name; other keys are not ours.
+func (x *Index) listed(ctx context.Context, prefix string, by source, from pet.ID) claims {
+	after := []byte(prefix + from.String())
+	after[len(after)-1]-- // just before it
 	return func(yield func(claim, error) bool) {
-		for o, err := range list(ctx, x.photos, prefix, "") {
+		for o, err := range list(ctx, x.photos, prefix, string(after)) {
 			if err != nil {
 				yield(claim{}, err)
 				return

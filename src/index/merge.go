@@ -11,13 +11,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"petpick/src/pet"
 )
 
 const (
 	// collectAge: a segment that no root lists may be one that a merge or a reindex under way is about to list.
 	collectAge = 24 * time.Hour
-	// maxSweep folds in one upkeep; maxInputs of one merge: each has a buffer and a place in every comparison.
+	// maxSweep folds and maxMerges merges in one upkeep; maxInputs of one merge: each has a buffer and a place in every comparison.
 	maxSweep  = 12
+	maxMerges = 8
 	maxInputs = 24
 	// chunk is how many records of an input a merge holds at a time.
 	chunk = 8192
@@ -53,20 +56,30 @@ func (x *Index) sweep(ctx context.Context) error {
 	return nil
 }
 
-// merge replaces some segments by their union, in which overrides are absorbed. The new segments are written before the root is
-// swapped: a crash between the two leaves orphans, which collect deletes; the reverse would lose pictures.
+// merge merges until there is no reason to, or a number of times.
 func (x *Index) merge(ctx context.Context) error {
+	for range maxMerges {
+		if done, err := x.mergeOnce(ctx); !done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeOnce replaces some segments by their union, in which overrides are absorbed. The new segments are written before the root is
+// swapped: a crash between the two leaves orphans, which collect deletes; the reverse would lose pictures.
+func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 	base, err := x.readRoot(ctx, nil, x.now())
 	if err != nil {
-		return err
+		return false, err
 	}
 	inputs, old := x.plan(base.root)
 	if len(inputs) == 0 && len(old) == 0 {
-		return nil
+		return false, nil
 	}
 	outputs, absorbed, err := x.union(ctx, inputs, old)
 	if err != nil || len(absorbed) == 0 && len(inputs) < 2 {
-		return err
+		return false, err
 	}
 	for {
 		done, err := x.replace(ctx, base.root, inputs, outputs, absorbed)
@@ -74,10 +87,10 @@ func (x *Index) merge(ctx context.Context) error {
 			if done {
 				x.log.InfoContext(ctx, "merged", slog.Any("label", x.label), slog.Int("inputs", len(inputs)), slog.Int("outputs", len(outputs)), slog.Int("absorbed", len(absorbed)))
 			}
-			return err
+			return done, err
 		}
 		if err := x.pause(ctx, retryPause); err != nil {
-			return err
+			return false, err
 		}
 	}
 }
@@ -125,18 +138,15 @@ func smallest(rows []row) []row {
 	return rows[:min(len(rows), maxInputs)]
 }
 
-// mostOverridden is the row that holds most overrides, if any does.
+// mostOverridden is the row that most overrides speak of, if any does.
 func mostOverridden(rows []row, old []override) (best []row) {
-	most := 0
+	count, most := map[uint64]int{}, 0
+	for _, o := range old {
+		count[o.in]++
+	}
 	for _, r := range rows {
-		count := 0
-		for _, o := range old {
-			if r.covers(o.id) {
-				count++
-			}
-		}
-		if count > most {
-			best, most = []row{r}, count
+		if n := count[r.name]; n > most {
+			best, most = []row{r}, n
 		}
 	}
 	return best
@@ -155,7 +165,7 @@ func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row,
 	parts := (most + x.limits.segment - 1) / x.limits.segment
 	out := &packer{x: x, limit: (most + parts - 1) / parts}
 	var absorbed []override
-	for group, err := range joined(append(segmentsOf(ctx, x, inputs), overridesOf(old))...) {
+	for group, err := range joined(append(segmentsOf(ctx, x, inputs, pet.ID{}), overridesOf(old))...) {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -207,17 +217,36 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 	next.rows = append(slices.DeleteFunc(next.rows, func(r row) bool { return slices.Contains(inputs, r) }), outputs...)
 	for _, o := range absorbed {
 		i, there := findOverride(next.overrides, o.id)
-		if !there || next.overrides[i].old != o.old { // another merge was here
+		if !there || next.overrides[i].held != o.held { // another merge was here
 			return false, nil
 		}
-		if next.overrides[i] == o && !noted[o.id] {
+		switch {
+		case next.overrides[i] == o && !noted[o.id]:
 			next.overrides = slices.Delete(next.overrides, i, i+1)
-		} else {
-			next.overrides[i].old = uint32(o.weight) // all the mass that segments have of it now
+		case o.weight > 0:
+			next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)} // all that segments have of it now
+		default:
+			next.overrides[i].held = held{}
+		}
+	}
+	for i := range next.overrides {
+		o := &next.overrides[i]
+		if slices.ContainsFunc(inputs, func(r row) bool { return r.name == o.in }) {
+			o.in = covering(outputs, o.id)
 		}
 	}
 	err = x.commit(ctx, cur, next)
 	return err == nil, err
+}
+
+// covering is the name of the output of a merge that a picture of its inputs is in: their ids do not overlap.
+func covering(outputs []row, id pet.ID) uint64 {
+	for _, r := range outputs {
+		if r.covers(id) {
+			return r.name
+		}
+	}
+	return 0
 }
 
 // collect deletes segments that no root lists and that are too old to be about to. First it moves the epoch: a merge that stalled

@@ -11,8 +11,11 @@ import (
 	"petpick/src/pet"
 )
 
-// removalAge: whoever wrote an older intent has ended. Handlers live for 30 s.
-const removalAge = time.Minute
+const (
+	// removalAge: whoever wrote an older intent has ended. Handlers live for handlerTime.
+	removalAge  = time.Minute
+	handlerTime = 30 * time.Second
+)
 
 var errNotRemoved = errors.New("not removed")
 
@@ -47,6 +50,7 @@ func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, erro
 
 // remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.
 func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) (uint64, error) {
+	began := x.now()
 	if err := x.decide(ctx, id, next); err != nil {
 		return 0, err
 	}
@@ -54,16 +58,34 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdi
 	if err != nil {
 		return 0, err
 	}
-	return version, x.discard(ctx, id)
+	return version, x.discard(ctx, id, began)
 }
 
-// discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too.
-func (x *Index) discard(ctx context.Context, id pet.ID) error {
+// discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too. Not by a decision from before a
+// process was frozen: the picture may have been uploaded again since, when removalRest was over.
+func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error {
+	if x.now().Sub(decided) > handlerTime {
+		return fmt.Errorf("%s/%s: the bytes were not deleted in time: %w", x.label, id, ErrBusy)
+	}
 	key := pet.Key(x.label, id)
 	if err := x.photos.Delete(ctx, key); err != nil {
 		return err
 	}
 	return x.forget(ctx, key)
+}
+
+// again does the rest of a removal that was cut short, unless the picture is back.
+func (x *Index) again(ctx context.Context, id pet.ID) error {
+	_, err := x.remove(ctx, id, func(v verdict) (verdict, error) {
+		if v.state != removed && v.state != blocked {
+			return v, errNotRemoved
+		}
+		return verdict{state: v.state, when: x.now()}, nil
+	})
+	if errors.Is(err, errNotRemoved) {
+		return nil
+	}
+	return err
 }
 
 // finishRemovals does the rest of those that were cut short.
@@ -77,16 +99,10 @@ func (x *Index) finishRemovals(ctx context.Context) error {
 		if err != nil || x.now().Sub(o.Modified) < removalAge {
 			continue
 		}
-		_, err = x.remove(ctx, id, func(v verdict) (verdict, error) {
-			if v.state != removed && v.state != blocked { // it ended before it had decided anything, or the picture is back
-				return v, errNotRemoved
-			}
-			return verdict{state: v.state, when: x.now()}, nil
-		})
-		if err == nil || errors.Is(err, errNotRemoved) {
-			err = x.store.Delete(ctx, o.Key)
+		if err := x.again(ctx, id); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := x.store.Delete(ctx, o.Key); err != nil {
 			return err
 		}
 	}

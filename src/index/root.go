@@ -13,7 +13,7 @@ const (
 	rootHeader   = 64
 	rowSize      = 52
 	tailSize     = 20
-	overrideSize = 32
+	overrideSize = 40
 	maxTail      = 2048
 	maxOverrides = 2048
 	maxSegments  = 4096
@@ -52,8 +52,14 @@ type weighted struct {
 // override is a picture whose truth was looked up again: it replaces what segments say of it.
 type override struct {
 	weighted        // weight 0 is a tombstone
-	old      uint32 // the mass that it supersedes: the sum of its weights in segments
+	held            // what segments say of it, which it supersedes
 	at       uint64 // when it was made, in milliseconds of Unix time
+}
+
+// held is what segments have of a picture.
+type held struct {
+	old uint32 // the sum of its weights there
+	in  uint64 // the name of the segment, or of one of them; 0 when there is none
 }
 
 func findWeighted(s []weighted, id pet.ID) (int, bool) {
@@ -140,7 +146,7 @@ func (r *root) encode(nonce uint64) []byte {
 	}
 	for _, o := range r.overrides {
 		b = le.AppendUint32(appendWeighted(b, o.weighted), o.old)
-		b = le.AppendUint64(b, o.at)
+		b = le.AppendUint64(le.AppendUint64(b, o.in), o.at)
 	}
 	return seal(b)
 }
@@ -166,7 +172,7 @@ func decodeRoot(b []byte) (*root, error) {
 		b = b[tailSize:]
 	}
 	for i := range r.overrides {
-		r.overrides[i] = override{weightedAt(b), le.Uint32(b[20:]), le.Uint64(b[24:])}
+		r.overrides[i] = override{weightedAt(b), held{le.Uint32(b[20:]), le.Uint64(b[24:])}, le.Uint64(b[32:])}
 		b = b[overrideSize:]
 	}
 	return r, r.check()

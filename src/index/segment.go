@@ -206,9 +206,8 @@ func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error
 		return s.weight(id), nil
 	}
 	n := uint64(r.n)
-	guess := uint64(place(r.first, r.last, id) * float64(n-1))
-	for width := max(32, uint64(2*math.Sqrt(float64(n)))); ; width *= 8 {
-		from, to := guess-min(guess, width), min(n, guess+width+1)
+	from, to := around(r, id)
+	for width := to - from; ; width *= 8 {
 		recs, err := x.records(ctx, r, from, to-from)
 		if err != nil {
 			return 0, err
@@ -222,7 +221,15 @@ func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error
 		case (i > 0 || from == 0) && (i < count || to == n): // between two that are there
 			return 0, nil
 		}
+		from, to = from-min(from, width), min(n, to+width)
 	}
+}
+
+// around guesses where in a segment a picture is, or would be.
+func around(r row, id pet.ID) (from, to uint64) {
+	n := uint64(r.n)
+	guess, width := uint64(place(r.first, r.last, id)*float64(n-1)), max(32, uint64(2*math.Sqrt(float64(n))))
+	return guess - min(guess, width), min(n, guess+width+1)
 }
 
 // place is where id lies between first and last, from 0 to 1.

@@ -19,13 +19,12 @@ func TestDistributionOverSegments(t *testing.T) {
 	for name, memory := range map[string]int64{"all in memory": 1 << 30, "one in memory": 40 * recBytes, "none in memory": 1} {
 		for _, absorb := range []int{1000, 1} { // with overrides, and with them absorbed
 			t.Run(fmt.Sprintf("%s, absorb %d", name, absorb), func(t *testing.T) {
-				w := newTorn(1)
-				w.calm.Store(true)
+				w := newBuckets()
 				x := w.process()
 				x.limits = limits{tail: 30, overrides: 100, segment: 1 << 20, merge: 1000, absorb: absorb}
 				rnd := rand.New(rand.NewPCG(5, 5))
 				for i := range 150 {
-					id, body := tortureID(i)
+					id, body := picture(i)
 					weight := pet.Weight(1 + rnd.IntN(50))
 					if i%40 == 7 {
 						weight = 4000 // whose pausing supersedes most of its segment
@@ -35,7 +34,7 @@ func TestDistributionOverSegments(t *testing.T) {
 					}
 				}
 				for i := range 150 {
-					id, _ := tortureID(i)
+					id, _ := picture(i)
 					var err error
 					switch {
 					case i%40 == 7:
@@ -56,7 +55,7 @@ func TestDistributionOverSegments(t *testing.T) {
 				reader := Open(Config{Label: "cat", Photos: w.photos, Index: w.store, Now: w.clock, Memory: memory})
 				want, counts := map[pet.ID]float64{}, map[pet.ID]int{}
 				for i := range 150 {
-					id, _ := tortureID(i)
+					id, _ := picture(i)
 					truth, err := x.weigh(t.Context(), id)
 					if err != nil {
 						t.Fatal(err)
@@ -85,18 +84,17 @@ func TestDistributionOverSegments(t *testing.T) {
 
 // More changes than there are overrides for: they wait, new pictures do not, and upkeep works it all off.
 func TestMoreChangesThanOverrides(t *testing.T) {
-	w := newTorn(2)
-	w.calm.Store(true)
+	w := newBuckets()
 	x := w.process()
 	x.limits = limits{tail: 50, overrides: 20, segment: 1 << 20, merge: 4, absorb: 10}
 	for i := range 300 {
-		id, body := tortureID(i)
+		id, body := picture(i)
 		if _, err := x.Add(t.Context(), Photo{ID: id, Body: body, Width: 1, Height: 1, Weight: 5}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range 200 { // verdicts whose writers gave up waiting
-		id, _ := tortureID(i)
+		id, _ := picture(i)
 		if err := x.decide(t.Context(), id, func(verdict) (verdict, error) { return verdict{state: live, weight: 9}, nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +102,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	id, body := tortureID(1000)
+	id, body := picture(1000)
 	if _, err := x.Add(t.Context(), Photo{ID: id, Body: body, Width: 1, Height: 1, Weight: 5}); err != nil {
 		t.Errorf("a new picture among them: %v", err)
 	}
@@ -114,7 +112,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 		}
 		w.now.Add(int64(2 * time.Minute))
 	}
-	compareWithTruth(t.Context(), w, x, t.Errorf, func(int) bool { return true }, 300)
+	w.wantTruth(t, 300)
 	if notes, _, err := x.readJournal(t.Context()); err != nil || len(notes) > 0 {
 		t.Errorf("%d entries are left, %v", len(notes), err)
 	}
@@ -122,8 +120,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 
 // A crowd of entries longer than one reading of the journal: none starves, and the tail is spilled all the same.
 func TestLongJournal(t *testing.T) {
-	w := newTorn(3)
-	w.calm.Store(true)
+	w := newBuckets()
 	x := w.process()
 	x.limits = limits{tail: 100, overrides: 100, segment: 1 << 20, merge: 4, absorb: 10}
 	const n = 3*maxNotes + 77
@@ -148,8 +145,7 @@ func TestLongJournal(t *testing.T) {
 
 // Upkeep whose deletions fail ends, and says so.
 func TestTendWhenNothingCanBeDeleted(t *testing.T) {
-	w := newTorn(4)
-	w.calm.Store(true)
+	w := newBuckets()
 	x := w.process()
 	x.store = undeletable{x.store}
 	if _, err := x.post(t.Context(), note{id: idAt(1, 3), add: true, weight: 1, date: w.clock()}); err != nil {

@@ -53,7 +53,7 @@ func (x *Index) createPhoto(ctx context.Context, p Photo, at time.Time) (created
 			metaWeight:     strconv.FormatUint(uint64(p.Weight), 10),
 			metaWidth:      strconv.Itoa(p.Width),
 			metaHeight:     strconv.Itoa(p.Height),
-			metaUploadedAt: at.Format(time.RFC3339),
+			metaUploadedAt: at.UTC().Format(time.RFC3339),
 		},
 	}
 	for try := 0; ; try++ {

@@ -47,7 +47,7 @@ func (c chore) prepare(tb testing.TB) {
 	for i := range c.Overrides { // pictures of the first segment: every other one is paused
 		at := i * (each / c.Overrides)
 		r.overrides = append(r.overrides, override{
-			weighted: weighted{idAt(at*c.Segments, c.Real), pet.Weight(i % 2 * 2000)}, old: uint32(1 + at%1000), at: 1,
+			weighted: weighted{idAt(at*c.Segments, c.Real), pet.Weight(i % 2 * 2000)}, held: held{uint32(1 + at%1000), r.rows[len(rows)].name}, at: 1,
 		})
 	}
 	if err := os.WriteFile(c.Dir+"/before", r.encode(1), 0o600); err != nil {

@@ -37,7 +37,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 	if err := x.admit(ctx, p.ID); err != nil {
 		return Result{}, err
 	}
-	at := x.now().UTC().Truncate(time.Second)
+	at := x.now()
 	created, date, err := x.createPhoto(ctx, p, at)
 	if err != nil {
 		return Result{}, err
@@ -47,7 +47,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 		return Result{}, err
 	}
 	if err := x.mayAdd(p.ID, after); err != nil {
-		return Result{}, errors.Join(err, x.withdraw(ctx, p.ID))
+		return Result{}, errors.Join(err, x.withdraw(ctx, p.ID, at))
 	}
 	if after.state == removed || after.state == blocked { // long ago: back to life
 		err := x.decide(ctx, p.ID, func(old verdict) (verdict, error) {
@@ -65,7 +65,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	pic := Picture{Label: x.label, ID: p.ID, Bytes: int64(len(p.Body)), Width: p.Width, Height: p.Height, Weight: p.Weight, UploadedAt: at}
+	pic := Picture{Label: x.label, ID: p.ID, Bytes: int64(len(p.Body)), Width: p.Width, Height: p.Height, Weight: p.Weight, UploadedAt: at.UTC().Truncate(time.Second)}
 	if !plain {
 		pic, err = x.Look(ctx, p.ID)
 	}
@@ -97,11 +97,11 @@ func (x *Index) mayAdd(id pet.ID, v verdict) error {
 }
 
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
-func (x *Index) withdraw(ctx context.Context, id pet.ID) error {
+func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error {
 	if _, err := x.announce(ctx, note{id: id}); err != nil {
 		return err
 	}
-	return x.discard(ctx, id)
+	return x.discard(ctx, id, began)
 }
 
 // Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
