@@ -22,7 +22,6 @@ import (
 type crowd struct {
 	load          load
 	photos, store *blob.Memory
-	steady        bool // no call fails any more
 
 	mu       sync.Mutex // guards the rest
 	rnd      *rand.Rand
@@ -34,7 +33,7 @@ type crowd struct {
 	segments map[uint64]bool      // of which the pictures are in visible
 	acked    []time.Duration
 	failed   []Photo // were not acknowledged
-	errs     map[string]int
+	errs     []error
 	calls    map[kind]int
 	lost     int // swaps of the root
 	wrong    []string
@@ -97,33 +96,40 @@ type slowStore struct {
 
 // call takes its time, half of it before the fact and half after; a refused call never comes to its fact. What may be repeated is, up to
 // three times, as the SDK does.
-func (s *slowStore) call(ctx context.Context, k kind, once bool, refused error, fact func() error) error {
+func (s *slowStore) call(ctx context.Context, k kind, key string, once bool, fact func() error) error {
+	failed := func(why error) error {
+		if k == gets || k == lists {
+			return fmt.Errorf("%s %s: %w: %w", k, key, blob.ErrUnavailable, why)
+		}
+		return fmt.Errorf("%s %s: %w: %w: %w", k, key, blob.ErrUnclear, blob.ErrUnavailable, why)
+	}
 	for try := 1; ; try++ {
 		s.crowd.count(k)
 		took := paces[k].draw(s.rnd)
 		if err := sleep(ctx, took/2); err != nil {
-			return fmt.Errorf("%w: %w", refused, err)
+			return failed(err)
 		}
-		if s.rnd.Float64() >= s.crowd.load.slowDown || s.crowd.steady {
-			err := fact()
-			if ctxErr := sleep(ctx, took-took/2); ctxErr != nil {
-				return fmt.Errorf("%w: %w", refused, ctxErr)
-			}
+		refused := s.rnd.Float64() < s.crowd.load.slowDown
+		var err error
+		if !refused {
+			err = fact()
+		}
+		if errSleep := sleep(ctx, took-took/2); errSleep != nil {
+			return failed(errSleep)
+		}
+		if !refused {
 			return err
 		}
-		if err := sleep(ctx, took-took/2); err != nil {
-			return fmt.Errorf("%w: %w", refused, err)
-		}
 		if once || try == 3 {
-			return fmt.Errorf("%w: SlowDown", refused)
+			return failed(errSlowDown)
 		}
 		if err := sleep(ctx, time.Duration(50+s.rnd.IntN(50))*time.Millisecond); err != nil {
-			return fmt.Errorf("%w: %w", refused, err)
+			return failed(err)
 		}
 	}
 }
 
-var errWriteRefused = fmt.Errorf("%w: %w", blob.ErrUnclear, blob.ErrUnavailable)
+var errSlowDown = errors.New("SlowDown")
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
@@ -149,7 +155,7 @@ func (s *slowStore) put(ctx context.Context, key string, body []byte, attr blob.
 	if strings.HasSuffix(key, "/root") {
 		k = swaps
 	}
-	err = s.call(ctx, k, attr.Once, errWriteRefused, func() error {
+	err = s.call(ctx, k, key, attr.Once, func() error {
 		info, err = fact()
 		s.crowd.wrote(key, body, err)
 		return err
@@ -158,22 +164,22 @@ func (s *slowStore) put(ctx context.Context, key string, body []byte, attr blob.
 }
 
 func (s *slowStore) Get(ctx context.Context, key, etag string) (o blob.Object, err error) {
-	err = s.call(ctx, gets, false, blob.ErrUnavailable, func() error { o, err = s.Memory.Get(ctx, key, etag); return err })
+	err = s.call(ctx, gets, key, false, func() error { o, err = s.Memory.Get(ctx, key, etag); return err })
 	return o, err
 }
 
 func (s *slowStore) GetRange(ctx context.Context, key string, offset, n int64) (o blob.Object, err error) {
-	err = s.call(ctx, gets, false, blob.ErrUnavailable, func() error { o, err = s.Memory.GetRange(ctx, key, offset, n); return err })
+	err = s.call(ctx, gets, key, false, func() error { o, err = s.Memory.GetRange(ctx, key, offset, n); return err })
 	return o, err
 }
 
 func (s *slowStore) Head(ctx context.Context, key string) (info blob.Info, err error) {
-	err = s.call(ctx, gets, false, blob.ErrUnavailable, func() error { info, err = s.Memory.Head(ctx, key); return err })
+	err = s.call(ctx, gets, key, false, func() error { info, err = s.Memory.Head(ctx, key); return err })
 	return info, err
 }
 
 func (s *slowStore) List(ctx context.Context, prefix, after string, limit int) (page blob.Page, err error) {
-	err = s.call(ctx, lists, false, blob.ErrUnavailable, func() error { page, err = s.Memory.List(ctx, prefix, after, limit); return err })
+	err = s.call(ctx, lists, prefix, false, func() error { page, err = s.Memory.List(ctx, prefix, after, limit); return err })
 	return page, err
 }
 
@@ -184,7 +190,7 @@ func (s *slowStore) Delete(ctx context.Context, key string) error {
 // DeleteMany is a request for each 1,000 keys.
 func (s *slowStore) DeleteMany(ctx context.Context, keys []string) error {
 	for batch := range slices.Chunk(keys, 1000) {
-		if err := s.call(ctx, puts, false, errWriteRefused, func() error { return s.Memory.DeleteMany(ctx, batch) }); err != nil {
+		if err := s.call(ctx, puts, batch[0], false, func() error { return s.Memory.DeleteMany(ctx, batch) }); err != nil {
 			return err
 		}
 	}
@@ -269,7 +275,7 @@ func newCrowd(l load) *crowd {
 	return &crowd{
 		load: l, photos: blob.NewMemory(nil), store: blob.NewMemory(nil), rnd: rand.New(rand.NewPCG(1, 0)),
 		sent: map[pet.ID]time.Time{}, noted: map[pet.ID]time.Time{}, visible: map[pet.ID]time.Time{}, segments: map[uint64]bool{},
-		errs: map[string]int{}, calls: map[kind]int{},
+		calls: map[kind]int{},
 	}
 }
 
@@ -314,13 +320,7 @@ func (c *crowd) upload(x *Index, i int) {
 		return
 	}
 	c.failed = append(c.failed, p)
-	for _, kind := range []error{ErrBusy, blob.ErrUnclear, blob.ErrUnavailable} {
-		if errors.Is(err, kind) {
-			c.errs[kind.Error()]++
-			return
-		}
-	}
-	c.errs[err.Error()]++
+	c.errs = append(c.errs, err)
 }
 
 // run sends the load, beside upkeep, and waits until all of it is answered. It returns the time that it took to send.
@@ -365,7 +365,6 @@ func (c *crowd) run() {
 // settle sends again what was not acknowledged, as clients do, and finds everything in the index, once.
 func (c *crowd) settle(t *testing.T) {
 	t.Helper()
-	c.steady = true
 	for _, what := range c.wrong[:min(len(c.wrong), 10)] {
 		t.Error(what)
 	}
@@ -441,8 +440,8 @@ func simulate(t *testing.T, l load) (f figures) {
 		c.run()
 		f = c.figures()
 		t.Log(f)
-		for what, n := range c.errs {
-			t.Logf("%d times: %s", n, what)
+		for _, err := range c.errs[:min(len(c.errs), 10)] {
+			t.Log("not acknowledged: ", err)
 		}
 		c.settle(t)
 	})
