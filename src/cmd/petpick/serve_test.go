@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 		defer stop()
 		os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if endpoint := os.Getenv("PETPICK_TEST_AS_CURATOR"); endpoint != "" {
+		os.Exit(curate(endpoint))
+	}
 	os.Exit(m.Run())
 }
 
@@ -650,64 +653,6 @@ func TestUpkeepBesideUploads(t *testing.T) {
 	if out, err := program("tend", "--data", t.TempDir()).CombinedOutput(); err != nil { // nothing to do
 		t.Errorf("tend of an empty folder: %v: %s", err, out)
 	}
-}
-
-// Writers in processes of their own on one S3 server, one of which is killed every half second, while upkeep runs beside them: all that was
-// acknowledged is drawable, and what was half done is mended.
-func TestKilledWritersBesideUpkeep(t *testing.T) {
-	host := start(t, t.TempDir())
-	m := regexp.MustCompile(`AWS_ACCESS_KEY_ID=(\S+) AWS_SECRET_ACCESS_KEY=(\S+)[\s\S]*--endpoint-url (\S+) `).FindStringSubmatch(host.banner)
-	t.Setenv("AWS_ACCESS_KEY_ID", m[1])
-	t.Setenv("AWS_SECRET_ACCESS_KEY", m[2])
-	const writers, each = 4, 250
-	acked := make([]map[string]bool, writers)
-	processes := make([]chan *server, writers) // the present process of each writer
-	var wg sync.WaitGroup
-	for i := range writers {
-		acked[i], processes[i] = map[string]bool{}, make(chan *server, 1)
-		processes[i] <- start(t, t.TempDir(), "--s3-endpoint", m[3])
-		wg.Go(func() {
-			for seed := uint64(i * each); seed < uint64((i+1)*each); {
-				s := <-processes[i]
-				processes[i] <- s
-				r, err := s.uploadForm("label", "dog", "image", string(phototest.PNG(seed, 6, 6)))
-				if err == nil && (r.status == http.StatusCreated || r.status == http.StatusOK) {
-					acked[i][decode[record](t, r.body).ID] = true
-					seed++
-				}
-			}
-		})
-	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	kills := 0
-	for busy := true; busy; kills++ {
-		if out, err := program("tend", "--s3-endpoint", m[3]).CombinedOutput(); err != nil {
-			t.Errorf("tend: %v: %s", err, out)
-		}
-		select {
-		case <-done:
-			busy = false
-		case <-time.After(300 * time.Millisecond): // the pace of the killing
-			i := kills % writers
-			s := <-processes[i]
-			s.kill()
-			processes[i] <- start(t, t.TempDir(), "--s3-endpoint", m[3])
-		}
-	}
-	all := map[string]bool{}
-	for _, ids := range acked {
-		for id := range ids {
-			all[id] = true
-		}
-	}
-	if kills < 3 || len(all) != writers*each {
-		t.Errorf("%d kills, %d pictures acknowledged of %d", kills, len(all), writers*each)
-	}
-	if out, err := program("fsck", "--s3-endpoint", m[3]).CombinedOutput(); err != nil { // each upload was repeated until acknowledged
-		t.Errorf("fsck: %v: %s", err, out)
-	}
-	host.wantDrawable(t, all)
 }
 
 func TestFsckAndReindex(t *testing.T) {
