@@ -460,7 +460,7 @@ var crowds = []struct {
 	load load
 	bars bars
 }{
-	{"1 a second", load{rate: 1, lasts: 2 * time.Minute}, bars{800 * time.Millisecond, 1.6, 1.6, 0}},
+	{"1 a second", load{rate: 1, lasts: 2 * time.Minute}, bars{800 * time.Millisecond, 1.6, 2, 0}},
 	{"30 a second", load{rate: 30, lasts: 20 * time.Second}, bars{800 * time.Millisecond, 1, 1, 0}},
 	{"300 a second", load{rate: 300, lasts: 10 * time.Second}, bars{800 * time.Millisecond, 0.2, 0.2, 0}},
 	{"3,000 a second", load{rate: 3000, lasts: 10 * time.Second}, bars{800 * time.Millisecond, 0.05, 0.05, 0}},
