@@ -15,7 +15,7 @@ var (
 	// ErrFormat: an object of ours is truncated or corrupt. Nothing but petpick reindex overwrites it.
 	ErrFormat = errors.New("not in a format that this program reads")
 	// ErrNewer, an ErrFormat, too: a newer program wrote the object. Not even reindex overwrites it.
-	ErrNewer = fmt.Errorf("%w: written by a newer petpick: upgrade this one", ErrFormat)
+	ErrNewer = fmt.Errorf("%w: it is newer: upgrade this program", ErrFormat)
 )
 
 // box is what an object begins with (FORMAT.md, "Boxes").
@@ -43,7 +43,7 @@ func (k box) begin(size int) []byte {
 // advise says what to do about an object of the index that cannot be read or is missing.
 func advise(err error) error {
 	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) || errors.Is(err, blob.ErrNotFound) {
-		return fmt.Errorf("%w: petpick reindex makes the index anew", err)
+		return fmt.Errorf("%w: run petpick reindex", err)
 	}
 	return err
 }
@@ -51,21 +51,34 @@ func advise(err error) error {
 // seal ends a box.
 func seal(b []byte) []byte { return le.AppendUint32(b, crc32.Checksum(b, castagnoli)) }
 
-// unseal checks what every box has. The version comes before the checksum: another may have another.
+// unseal checks what every box has. The checksum comes before the version, for it is the same in every version: only what is sound can
+// be newer.
 func (k box) unseal(b []byte, atLeast int) error {
 	switch {
 	case len(b) < atLeast:
 		return fmt.Errorf("%w: %d bytes, at least %d expected: truncated", ErrFormat, len(b), atLeast)
 	case string(b[:4]) != k.magic:
 		return fmt.Errorf("%w: begins with %q, not %q", ErrFormat, b[:4], k.magic)
-	case le.Uint16(b[4:]) > k.version:
-		return fmt.Errorf("%w: format version %d, this program knows %d", ErrNewer, le.Uint16(b[4:]), k.version)
-	case le.Uint16(b[4:]) < k.version:
-		return fmt.Errorf("%w: format version %d, this program knows %d", ErrFormat, le.Uint16(b[4:]), k.version)
 	}
-	body := b[:len(b)-4]
-	if got, want := crc32.Checksum(body, castagnoli), le.Uint32(b[len(b)-4:]); got != want {
-		return fmt.Errorf("%w: checksum %08x, computed %08x: truncated or corrupt", ErrFormat, want, got)
+	if err := checkSum(crc32.Checksum(b[:len(b)-4], castagnoli), b[len(b)-4:]); err != nil {
+		return err
+	}
+	return k.checkVersion(b)
+}
+
+func checkSum(computed uint32, end []byte) error {
+	if want := le.Uint32(end); computed != want {
+		return fmt.Errorf("%w: checksum %08x, computed %08x: truncated or corrupt", ErrFormat, want, computed)
+	}
+	return nil
+}
+
+func (k box) checkVersion(b []byte) error {
+	switch v := le.Uint16(b[4:]); {
+	case v > k.version:
+		return fmt.Errorf("%w: format version %d, this program knows %d", ErrNewer, v, k.version)
+	case v < k.version:
+		return fmt.Errorf("%w: format version %d, this program knows %d", ErrFormat, v, k.version)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func massOf(group []claim) (mass uint64, copies int) {
 // settle looks at one picture by itself.
 func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(Fault)) error {
 	pic, errLook := x.Look(ctx, id)
-	if errors.Is(errLook, ErrFormat) { // nothing that could be right is known: a person must look
+	if errors.Is(errLook, ErrFormat) && !errors.Is(errLook, ErrNewer) { // nothing that could be right is known: a person must look
 		report(Fault{ID: id, What: errLook.Error()})
 		return nil
 	}
@@ -179,6 +179,9 @@ func (x *Index) truths(ctx context.Context, from pet.ID, progress func(pictures 
 func (x *Index) fill(ctx context.Context, c *claim, photo, verdict bool) error {
 	if verdict {
 		p, err := x.Look(ctx, c.id)
+		if errors.Is(err, ErrNewer) { // what it says is not known, and must not be left out
+			return err
+		}
 		c.weight = p.Weight
 		c.bad = errors.Is(err, ErrFormat) || photo && (errors.Is(err, ErrRemoved) || errors.Is(err, ErrBlocked))
 		if gone(err) || c.bad {
@@ -206,6 +209,9 @@ const clocks = time.Minute
 // read are reported and left out.
 func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(pictures int)) error {
 	since := x.now().Add(-clocks)
+	if _, err := x.readRoot(ctx, nil, x.now()); errors.Is(err, ErrNewer) {
+		return err
+	}
 	rows, young, err := x.rebuild(ctx, since, report, progress)
 	if err != nil {
 		return err

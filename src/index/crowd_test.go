@@ -75,18 +75,6 @@ func (p pace) draw(rnd *rand.Rand) time.Duration {
 	return time.Duration(float64(p.median) * math.Exp(sigma*rnd.NormFloat64()))
 }
 
-// lockedSource is a seeded source for several goroutines. Each process has its own, so that one does not disturb another's numbers.
-type lockedSource struct {
-	mu  sync.Mutex
-	src *rand.PCG
-}
-
-func (s *lockedSource) Uint64() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.src.Uint64()
-}
-
 // slowStore is a bucket as one process meets it.
 type slowStore struct {
 	*blob.Memory
@@ -300,7 +288,7 @@ func (c *crowd) take() *Index {
 }
 
 func (c *crowd) upload(x *Index, i int) {
-	id, body := tortureID(i)
+	id, body := picture(i)
 	p := Photo{ID: id, Body: body, Width: 1, Height: 1, Weight: pet.Weight(1 + i%1000)}
 	ctx, cancel := context.WithTimeout(context.Background(), 29*time.Second) // an API's time
 	defer cancel()

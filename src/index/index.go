@@ -96,7 +96,7 @@ func Open(cfg Config) *Index {
 	x := &Index{
 		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
 		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
-		cache:  cache{segments: map[uint64]*segment{}, left: cmp.Or(cfg.Memory, defaultMemory)},
+		cache:  cache{segments: map[uint64]*segment{}, damaged: map[uint64]error{}, left: cmp.Or(cfg.Memory, defaultMemory)},
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

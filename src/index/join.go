@@ -2,6 +2,8 @@ package index
 
 import (
 	"context"
+	"fmt"
+	"hash/crc32"
 	"iter"
 	"time"
 
@@ -90,18 +92,22 @@ func joined(sources ...claims) iter.Seq2[[]claim, error] {
 func (x *Index) pictures(ctx context.Context, r row, from pet.ID) claims {
 	return func(yield func(claim, error) bool) {
 		first, _ := around(r, from)
-		for at := first; at < uint64(r.n); at += chunk {
-			recs, err := x.records(ctx, r, at, min(chunk, uint64(r.n)-at))
+		if first > 0 {
+			recs, err := x.records(ctx, r, first, 1)
 			if err != nil {
 				yield(claim{}, err)
 				return
 			}
-			if at == first && at > 0 && compare(weightedAt(recs).id, from) > 0 { // it lies before what was guessed
-				first, at = 0, 0
-				if recs, err = x.records(ctx, r, 0, min(chunk, uint64(r.n))); err != nil {
-					yield(claim{}, err)
-					return
-				}
+			if compare(weightedAt(recs).id, from) > 0 { // it lies before what was guessed
+				first = 0
+			}
+		}
+		sum := &summed{row: r, whole: first == 0}
+		for at := first; at < uint64(r.n); at += chunk {
+			recs, err := sum.read(ctx, x, at, min(chunk, uint64(r.n)-at))
+			if err != nil {
+				yield(claim{}, err)
+				return
 			}
 			for ; len(recs) > 0; recs = recs[recordSize:] {
 				if !yield(claim{weighted: weightedAt(recs)}, nil) {
@@ -110,6 +116,48 @@ func (x *Index) pictures(ctx context.Context, r row, from pet.ID) claims {
 			}
 		}
 	}
+}
+
+// summed reads a segment in parts, and holds the whole against its checksum: damage must not be copied into the next segment.
+type summed struct {
+	row   row
+	whole bool // from the first record on
+	begin []byte
+	crc   uint32 // of what was read
+}
+
+func (s *summed) read(ctx context.Context, x *Index, at, n uint64) ([]byte, error) {
+	if !s.whole {
+		return x.records(ctx, s.row, at, n)
+	}
+	from, to, last := segmentHeader+at*recordSize, segmentHeader+(at+n)*recordSize, at+n == uint64(s.row.n)
+	if at == 0 {
+		from = 0
+	}
+	if last {
+		to += 4
+	}
+	b, err := x.bytesOf(ctx, s.row, from, to-from)
+	if err != nil {
+		return nil, err
+	}
+	end := b[len(b):]
+	if last { // of all before it
+		b, end = b[:len(b)-4], b[len(b)-4:]
+	}
+	s.crc = crc32.Update(s.crc, castagnoli, b)
+	if at == 0 {
+		s.begin, b = b[:segmentHeader], b[segmentHeader:]
+	}
+	if last {
+		if err = checkSum(s.crc, end); err == nil {
+			err = segmentBox.checkVersion(s.begin)
+		}
+	}
+	if err != nil {
+		return nil, advise(fmt.Errorf("segment %016x: %w", s.row.name, err))
+	}
+	return b, nil
 }
 
 func segmentsOf(ctx context.Context, x *Index, rows []row, from pet.ID) (all []claims) {

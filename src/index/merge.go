@@ -29,7 +29,11 @@ const (
 // Tend does the upkeep of a label: it folds what crashed writers left in the journal, finishes removals that were cut short, merges
 // segments, and deletes those that no root lists. Any number may run at once, stall, or die: each step leaves things as sound as it found them.
 func (x *Index) Tend(ctx context.Context) error {
-	return errors.Join(x.sweep(ctx), x.finishRemovals(ctx), x.merge(ctx), x.collect(ctx))
+	err := x.sweep(ctx)
+	if errors.Is(err, ErrFormat) { // nobody can work on such an index
+		return err
+	}
+	return errors.Join(err, x.finishRemovals(ctx), x.merge(ctx), x.collect(ctx))
 }
 
 // sweep folds until the journal is empty, or a number of times: beside busy writers it never is, and merges must have their turn.

@@ -173,9 +173,17 @@ func (x *Index) putSegment(ctx context.Context, b body) (row, error) {
 
 // records reads n records of a segment that is not in memory, by one ranged GET.
 func (x *Index) records(ctx context.Context, r row, from, n uint64) ([]byte, error) {
-	o, err := x.store.GetRange(ctx, x.segmentKey(r.name), int64(segmentHeader+from*recordSize), int64(n*recordSize))
-	if err == nil && (uint64(len(o.Body)) != n*recordSize || o.Size != int64(segmentHeader+uint64(r.n)*recordSize+4)) {
-		err = fmt.Errorf("segment %016x: %w: %d bytes in all, %d of %d read", r.name, ErrFormat, o.Size, len(o.Body), n*recordSize)
+	return x.bytesOf(ctx, r, segmentHeader+from*recordSize, n*recordSize)
+}
+
+// bytesOf reads n bytes of a segment, which has the size that the root says.
+func (x *Index) bytesOf(ctx context.Context, r row, from, n uint64) ([]byte, error) {
+	o, err := x.store.GetRange(ctx, x.segmentKey(r.name), int64(from), int64(n))
+	if errors.Is(err, blob.ErrRange) { // it is shorter
+		err = fmt.Errorf("segment %016x: %w: %w", r.name, ErrFormat, err)
+	}
+	if err == nil && (uint64(len(o.Body)) != n || o.Size != int64(segmentHeader+uint64(r.n)*recordSize+4)) {
+		err = fmt.Errorf("segment %016x: %w: %d bytes in all, %d of %d read", r.name, ErrFormat, o.Size, len(o.Body), n)
 	}
 	return o.Body, advise(err)
 }

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sort"
 	"sync"
@@ -157,6 +158,9 @@ func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *rec, next *
 		x.publish(next)
 		return nil, next, nil
 	default:
+		if err := x.cache.damage(p.name); err != nil {
+			return nil, nil, err
+		}
 		if pick, err = x.remoteAt(ctx, p.row, a.column, a.height); err != nil {
 			return nil, nil, err
 		}
@@ -174,12 +178,13 @@ func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *rec, next *
 type cache struct {
 	mu       sync.Mutex
 	segments map[uint64]*segment
-	left     int64 // of the budget, in bytes
-	loading  bool  // behind the draws
+	left     int64            // of the budget, in bytes
+	damaged  map[uint64]error // why a segment could not be read as a whole: drawing single records of it would not notice
+	loading  bool             // behind the draws
 	notUntil time.Time
 }
 
-func bytesOf(r row) int64 { return int64(r.n) * recBytes }
+func memoryOf(r row) int64 { return int64(r.n) * recBytes }
 
 // get returns nil for what is not in memory.
 func (c *cache) get(name uint64) *segment {
@@ -193,8 +198,20 @@ func (c *cache) put(r row, s *segment) {
 	defer c.mu.Unlock()
 	if c.segments[r.name] == nil {
 		c.segments[r.name] = s
-		c.left -= bytesOf(r)
+		c.left -= memoryOf(r)
 	}
+}
+
+func (c *cache) damage(name uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.damaged[name]
+}
+
+func (c *cache) setDamage(name uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.damaged[name] = err
 }
 
 // grown says whether a segment has come into memory that the view does not use yet.
@@ -206,7 +223,7 @@ func (c *cache) grown(v *view) bool {
 func (c *cache) keep(r *root) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.segments) == 0 {
+	if len(c.segments)+len(c.damaged) == 0 {
 		return
 	}
 	listed := make(map[uint64]bool, len(r.rows))
@@ -219,13 +236,14 @@ func (c *cache) keep(r *root) {
 			c.left += int64(len(s.recs)) * recBytes
 		}
 	}
+	maps.DeleteFunc(c.damaged, func(name uint64, _ error) bool { return !listed[name] })
 }
 
 // begin says whether to read a segment behind the draws: one at a time, as long as the budget lasts.
 func (c *cache) begin(r row, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left < bytesOf(r) || c.segments[r.name] != nil || c.loading || now.Before(c.notUntil) {
+	if c.left < memoryOf(r) || c.segments[r.name] != nil || c.loading || now.Before(c.notUntil) {
 		return false
 	}
 	c.loading = true
@@ -269,10 +287,12 @@ func (x *Index) load(ctx context.Context, r row) error {
 			return nil, advise(err)
 		}
 		s, err := decodeSegment(o.Body, r)
-		if err == nil {
-			x.cache.put(r, s)
+		if err = advise(err); err != nil {
+			x.cache.setDamage(r.name, err)
+			return nil, err
 		}
-		return nil, advise(err)
+		x.cache.put(r, s)
+		return nil, nil
 	})
 	return err
 }
