@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,10 +39,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintln(stderr, "petpick:", err)
-	if cmd.Name() == "fsck" && !errors.Is(err, errFaults) {
+	if cmd.Name() == "fsck" && !onlyFaults(err) {
 		return 2
 	}
 	return 1
+}
+
+// onlyFaults: every label was checked. Where one could not be, faults of the other do not hide it.
+func onlyFaults(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !onlyFaults(e) })
+	}
+	return errors.Is(err, errFaults)
 }
 
 func versionCommand() *cobra.Command {

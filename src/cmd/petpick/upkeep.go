@@ -98,22 +98,29 @@ The exit status is 0 when nothing is wrong (or everything was mended), 1 when fa
   petpick fsck --repair --s3-endpoint http://127.0.0.1:9000`,
 	}
 	onStore(cmd, func(ctx context.Context, label pet.Label, idx *index.Index) error {
-		left := 0
-		progress, done := counter(cmd.ErrOrStderr(), "checked "+string(label)+"s")
-		err := idx.Check(ctx, repair, func(f index.Fault) {
-			if !f.Repaired {
-				left++
-			}
-			printFault(cmd.OutOrStdout(), label, f)
-		}, progress)
-		done()
-		if err == nil && left > 0 {
-			err = fmt.Errorf("%d %w", left, errFaults)
-		}
-		return err
+		return reported(cmd, label, "checked", func(report func(index.Fault), progress func(int)) error {
+			return idx.Check(ctx, repair, report, progress)
+		})
 	})
 	cmd.Flags().BoolVar(&repair, "repair", false, "mend what is found")
 	return cmd
+}
+
+// reported runs a check, prints what it finds, and makes an error of what is left.
+func reported(cmd *cobra.Command, label pet.Label, did string, check func(report func(index.Fault), progress func(int)) error) error {
+	left := 0
+	progress, done := counter(cmd.ErrOrStderr(), did+" "+string(label)+"s")
+	defer done()
+	err := check(func(f index.Fault) {
+		if !f.Repaired {
+			left++
+		}
+		printFault(cmd.OutOrStdout(), label, f)
+	}, progress)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d %w", left, errFaults)
+	}
+	return err
 }
 
 func printFault(w io.Writer, label pet.Label, f index.Fault) {
@@ -129,13 +136,14 @@ func reindexCommand() *cobra.Command {
 		Use:   "reindex",
 		Short: "Make the index anew from the pictures",
 		Long: `Makes the index anew from the photos bucket, whatever is left of the old one, and then checks it. It may run beside everything
-else; uploads of the last half minute make it wait for as long.`,
+else; uploads of the last half minute make it wait for as long. What cannot be read of the old index is replaced, but not what a newer
+program wrote. The exit status is 1 when faults are left that only a person can mend.`,
 		Example: `  petpick reindex`,
 	}
 	onStore(cmd, func(ctx context.Context, label pet.Label, idx *index.Index) error {
-		progress, done := counter(cmd.ErrOrStderr(), "read "+string(label)+"s")
-		defer done()
-		return idx.Reindex(ctx, func(f index.Fault) { printFault(cmd.OutOrStdout(), label, f) }, progress)
+		return reported(cmd, label, "read", func(report func(index.Fault), progress func(int)) error {
+			return idx.Reindex(ctx, report, progress)
+		})
 	})
 	return cmd
 }
