@@ -212,14 +212,14 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 	if _, err := x.readRoot(ctx, nil, x.now()); errors.Is(err, ErrNewer) {
 		return err
 	}
-	rows, young, err := x.rebuild(ctx, since, report, progress)
+	made, err := x.rebuild(ctx, since, report, progress)
 	if err != nil {
 		return err
 	}
 	for {
-		err := x.install(ctx, rows, since)
+		err := x.install(ctx, made, since)
 		if err == nil {
-			return x.touchSince(ctx, since, young)
+			return x.touchSince(ctx, since, made.young)
 		}
 		if !errors.Is(err, errBeaten) {
 			return err
@@ -230,12 +230,20 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 	}
 }
 
-// rebuild writes segments of all photos that have a weight, and says which of them are young.
-func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault), progress func(pictures int)) ([]row, map[pet.ID]bool, error) {
-	out, young := &packer{x: x, limit: x.limits.segment}, map[pet.ID]bool{}
+// rebuilt is the whole truth in segments.
+type rebuilt struct {
+	rows     []row
+	young    map[pet.ID]bool // the photos in them that were written since the rebuild began, about
+	youngest time.Time       // when the last of all was
+}
+
+// rebuild writes segments of all photos that have a weight.
+func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
+	out := &packer{x: x, limit: x.limits.segment}
+	made.young = map[pet.ID]bool{}
 	for c, err := range x.truths(ctx, pet.ID{}, progress) {
 		if err != nil {
-			return nil, nil, err
+			return made, err
 		}
 		if c.bad {
 			if _, err := x.Look(ctx, c.id); errors.Is(err, ErrFormat) {
@@ -243,20 +251,25 @@ func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault)
 			}
 			continue
 		}
+		if c.weight > 0 && c.at.After(made.youngest) {
+			made.youngest = c.at
+		}
 		if c.weight > 0 && !c.at.Before(since) {
-			young[c.id] = true
+			made.young[c.id] = true
 		}
 		if err := out.add(ctx, c.weighted); err != nil {
-			return nil, nil, err
+			return made, err
 		}
 	}
-	err := out.flush(ctx)
-	return out.rows, young, err
+	err = out.flush(ctx)
+	made.rows = out.rows
+	return made, err
 }
 
 // install swaps in a root of the new segments, with the old one's tail less what is in them. A picture that was decided on since gets an
 // override: its removal may have been folded, and acknowledged, already.
-func (x *Index) install(ctx context.Context, rows []row, since time.Time) error {
+func (x *Index) install(ctx context.Context, made rebuilt, since time.Time) error {
+	rows := made.rows
 	cur, err := x.readRoot(ctx, nil, x.now())
 	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) { // what cannot be read is replaced: that is what reindex is for
 		cur.root, err = &root{}, nil
@@ -278,7 +291,9 @@ func (x *Index) install(ctx context.Context, rows []row, since time.Time) error 
 	}
 	// Versions only grow, also where the old root is gone and its version with it.
 	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: rows, at: cur.at, crowd: cur.crowd}
-	next.reindexed = uint64(x.now().Add(clocks).UnixMilli()) // after the date of any photo that is in the rows
+	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: a listing has whole seconds
+		next.reindexed = uint64(made.youngest.Add(2 * time.Second).UnixMilli())
+	}
 	there, found := make([]held, len(cur.tail)), make([]finding, len(changed))
 	err = errors.Join(
 		each(len(there), 64, func(i int) (err error) { there[i], _, err = x.heldIn(ctx, rows, cur.tail[i].id); return err }),

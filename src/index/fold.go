@@ -84,7 +84,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 	}
 	var touched []pet.ID
 	for id, group := range byID {
-		if !isPlainAdd(base, group) {
+		if !isPlainAdd(base, group) || group[0].date.UnixMilli() < int64(base.reindexed) { // it may be in a segment
 			touched = append(touched, id)
 			continue
 		}
@@ -106,17 +106,22 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 	for i, id := range touched {
 		f := found[i]
 		_, known := findOverride(next.overrides, id)
-		if f.err == nil && !f.same && !known && len(next.overrides) >= x.limits.overrides {
+		group := byID[id]
+		fresh := !f.same && f.held.old == 0 && isPlainAdd(base, group) && f.weight == group[0].weight && f.weight > 0
+		if f.err == nil && !f.same && !fresh && !known && len(next.overrides) >= x.limits.overrides {
 			f.err = errors.New("overrides are full until the next merge")
 		}
 		if f.err != nil {
 			x.log.WarnContext(ctx, "entry left in the journal", "label", x.label, "id", id.String(), "error", f.err)
 			continue
 		}
-		if !f.same {
+		switch {
+		case fresh:
+			next.setTail(weighted{id, f.weight})
+		case !f.same:
 			next.setOverride(override{weighted{id, f.weight}, f.held, now})
 		}
-		for _, n := range byID[id] {
+		for _, n := range group {
 			applied = append(applied, n.key)
 		}
 	}
@@ -124,12 +129,11 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 	return next, applied, nil
 }
 
-// isPlainAdd: a single ADD, in time, of a picture that no override speaks of and no reindex has seen. Everything else is a reason to look
-// at the truth.
+// isPlainAdd: a single ADD, in time, of a picture that no override speaks of. Everything else is a reason to look at the truth.
 func isPlainAdd(base *root, group []note) bool {
 	_, overridden := findOverride(base.overrides, group[0].id)
 	n := group[0]
-	return len(group) == 1 && n.add && !overridden && n.landed.Sub(n.date) <= lateAdd && n.date.UnixMilli() >= int64(base.reindexed)
+	return len(group) == 1 && n.add && !overridden && n.landed.Sub(n.date) <= lateAdd
 }
 
 // finding is the truth of a picture beside what the root says.

@@ -27,7 +27,7 @@ type root struct {
 	epoch     uint64
 	crowd     uint32     // entries that the last fold carried
 	at        time.Time  // of its reading; to the millisecond
-	reindexed uint64     // when, in milliseconds of Unix time: the pictures of older ADDs are looked at, they may be in a segment
+	reindexed uint64     // in milliseconds of Unix time: pictures of older ADDs may be in a segment
 	rows      []row      // by the time of their listing
 	tail      []weighted // by id; no weight is 0
 	overrides []override // by id

@@ -136,11 +136,8 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitBudget)
 	defer cancel()
 	for {
-		v, err := x.fresh(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if x.rnd.Float64() < v.eagerness() {
+		// Without a view nobody knows of a crowd: the fold says what is wrong.
+		if v, err := x.fresh(ctx); err != nil || x.rnd.Float64() < v.eagerness() {
 			for range 2 { // the first may have begun before the entry was there
 				f, err := x.foldShared(ctx)
 				if errors.Is(err, errBeaten) {
@@ -159,9 +156,9 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 			return 0, x.busy(ctx, err)
 		}
 		if !still {
-			v, err := x.newer(ctx)
+			v, err := x.readRoot(ctx, x.view.Load(), x.now())
 			if err != nil {
-				return 0, err
+				return 0, x.busy(ctx, err)
 			}
 			return v.version, nil
 		}
