@@ -95,3 +95,24 @@ func TestID(t *testing.T) {
 		}
 	}
 }
+
+func TestParseKey(t *testing.T) {
+	const id = "b8220353d3988a43976ab3e83ba30881" // of a JPEG
+	label, got, err := pet.ParseKey("cat/" + id + ".jpg")
+	if err != nil || label != "cat" || got.String() != id || pet.Key(label, got) != "cat/"+id+".jpg" {
+		t.Errorf("got %s %s, %v", label, got, err)
+	}
+	for _, bad := range []string{"", "cat", "cat/", "bird/" + id + ".jpg", "cat/" + id, "cat/" + id + ".png", "cat/" + id + ".jpg.jpg", "cat//" + id + ".jpg", "cat/" + id[:31] + ".jpg"} {
+		if _, _, err := pet.ParseKey(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestIsMediaType(t *testing.T) {
+	for media, want := range map[string]bool{"image/jpeg": true, "image/png": true, "image/webp": true, "": false, "image/gif": false, "IMAGE/PNG": false, "image/png; q=1": false} {
+		if got := pet.IsMediaType(media); got != want {
+			t.Errorf("%q: got %v", media, got)
+		}
+	}
+}
