@@ -40,7 +40,7 @@ func (o op) changes() bool {
 	return o.do == "add" || o.do == "set" || o.do == "remove" || o.do == "block"
 }
 
-// brief ops are done by handlers, who live for 30 s: the clock does not rest while one is under way.
+// brief ops are done by handlers, who live for 30 s: the clock does not rest while one is under way, unless it is frozen.
 func (o op) brief() bool { return o.changes() || o.do == "fsck" }
 
 func (o op) draws() bool { return o.do == "draw" || o.do == "peek" }
@@ -127,6 +127,8 @@ type scenario struct {
 	// moving: the clock moves with every choice, and processes' clocks differ. Else it stands still between rests, so that schedules that
 	// come to the same are recognised.
 	moving bool
+	// freezes: the clock also rests while handlers wait for an answer.
+	freezes bool
 	// absorbs: in the end upkeep leaves no overrides.
 	absorbs bool
 	// page is how many keys a LIST answers at a time; 0 is 1,000.
@@ -143,6 +145,7 @@ type host struct {
 	n      int
 	x      *Index
 	rnd    Source
+	aims   Source // of draws
 	ctx    context.Context
 	cancel context.CancelFunc
 	dead   bool
@@ -344,8 +347,10 @@ func (r *run) host() *host {
 		h.skew = time.Duration((r.sc.seed>>h.n)%7) * time.Second
 	}
 	h.rnd = &lockedSource{src: rand.NewPCG(r.sc.seed, uint64(h.n))}
+	h.aims = h.rnd
 	if !r.sc.moving {
-		h.rnd = &counter{n: uint64(h.n)<<53 | r.version<<32} // other names than in what came before
+		h.rnd = &counter{n: uint64(h.n)<<53 | r.version<<32, step: 1} // other names than in what came before
+		h.aims = &counter{step: 0x9e3779b97f4a7c15}                   // the golden section: draws come to all parts of the index
 	}
 	h.x = h.open()
 	r.hosts = append(r.hosts, h)
@@ -360,9 +365,9 @@ func (h *host) open() *Index {
 
 // counter is a source that has no luck: names differ, pauses are short, and nobody leaves a fold to others. Which of two handlers that
 // wake at the same moment asks first makes no difference then.
-type counter struct{ n uint64 }
+type counter struct{ n, step uint64 }
 
-func (c *counter) Uint64() uint64 { return atomic.AddUint64(&c.n, 1) }
+func (c *counter) Uint64() uint64 { return atomic.AddUint64(&c.n, c.step) }
 
 type lockedSource struct {
 	mu  sync.Mutex
@@ -413,9 +418,9 @@ func (h *host) do(ctx context.Context, o op) (pick Pick, err error) {
 	case "tend":
 		err = h.x.Tend(ctx)
 	case "draw":
-		pick, err = h.open().Draw(ctx, h.x.rnd) // by a new reader: it must have read the root since
+		pick, err = h.open().Draw(ctx, h.aims) // by a new reader: it must have read the root since
 	case "peek":
-		pick, err = h.x.Draw(ctx, h.x.rnd) // by the process's own, whose view may be old
+		pick, err = h.x.Draw(ctx, h.aims) // by the process's own, whose view may be old
 	case "fsck":
 		err = h.x.Check(ctx, true, func(Fault) {}, func(int) {})
 	case "reindex":
@@ -615,7 +620,7 @@ func (r *run) moves() (moves []move, well int) {
 	for _, c := range r.late {
 		moves = append(moves, move{how: lands, c: c})
 	}
-	if !slices.ContainsFunc(r.actors, func(a *actor) bool { return a.running && a.op().brief() }) {
+	if r.mayRest() {
 		for _, a := range r.actors {
 			if !a.running && !a.h.dead && a.next < len(a.program) && a.program[a.next].do == "rest" {
 				moves = append(moves, move{how: "rest", a: a})
@@ -640,6 +645,15 @@ func (r *run) moves() (moves []move, well int) {
 		}
 	}
 	return moves, well
+}
+
+// mayRest: no handler lives for as long as a rest, but one may be frozen, and then go on. A write under way would be over by then: it was
+// signed before.
+func (r *run) mayRest() bool {
+	if r.sc.freezes {
+		return !slices.ContainsFunc(r.waiting, (*call).writes)
+	}
+	return !slices.ContainsFunc(r.actors, func(a *actor) bool { return a.running && a.op().brief() })
 }
 
 func (r *run) faultsOf(c *call) []string {

@@ -1,0 +1,367 @@
+package index
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mistake is a fault that this package could have, made on purpose in a copy of its files. A scenario of TestSchedules must catch it, and name
+// the promise that it breaks: so each order is known to be needed, and each scenario to see what it is there for.
+type mistake struct {
+	name           string
+	edits          []edit
+	scenario, word string
+}
+
+// edit replaces a text that is in the file exactly once.
+type edit struct{ file, old, new string }
+
+var mistakes = []mistake{
+	// Folds.
+	{"list before reading the root", []edit{
+		{"fold.go", "base, err := x.readRoot(ctx, x.view.Load(), x.now())", "notes, complete, err := x.readJournal(ctx)"},
+		{"fold.go", "notes, complete, err := x.readJournal(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
+	}, "spill-against-add", "doubled"},
+	{"keys deleted before the swap", []edit{
+		{"fold.go", "	next.crowd, next.at = uint32(len(applied)), base.sent\n", `
+			next.crowd, next.at = uint32(len(applied)), base.sent
+			if err := x.store.DeleteMany(ctx, applied); err != nil {
+				return folded{}, err
+			}
+		`},
+	}, "add-against-add", "acked-not-there"},
+	{"root swapped without If-Match", []edit{
+		{"fold.go", "info, err := put(ctx, x.store, x.rootKey(), base.etag,", `
+			cur, _ := x.store.Head(ctx, x.rootKey())
+			info, err := put(ctx, x.store, x.rootKey(), cur.ETag,`},
+	}, "two-handlers-of-one-process", "lost"},
+	{"truth read before the root", []edit{
+		{"fold.go", "	base, err := x.readRoot(ctx, x.view.Load(), x.now())\n", `
+			early, _, err := x.readJournal(ctx)
+			if err != nil {
+				return folded{}, err
+			}
+			known := map[pet.ID]pet.Weight{}
+			for _, n := range early {
+				if known[n.id], err = x.weigh(ctx, n.id); err != nil {
+					return folded{}, err
+				}
+			}
+			ctx = context.WithValue(ctx, "known", known)
+			base, err := x.readRoot(ctx, x.view.Load(), x.now())
+		`},
+		{"truth.go", "	p, err := x.Look(ctx, id)\n", `
+			if known, _ := ctx.Value("known").(map[pet.ID]pet.Weight); known != nil {
+				if w, there := known[id]; there {
+					return w, nil
+				}
+			}
+			p, err := x.Look(ctx, id)
+		`},
+	}, "set-against-set", "acked-not-there"},
+	{"spill of a picture with a key", []edit{
+		{"fold.go", "if noted[w.id] {", "if false {"},
+	}, "spill-against-add", "doubled"},
+	{"an unclear ADD tried again as an ADD", []edit{
+		{"journal.go", "n.add = false", ""},
+	}, "add-fails", "doubled"},
+	{"a key put again by the SDK", []edit{
+		{"journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
+	}, "add-fails", "doubled"},
+	{"an ADD overwrites an override", []edit{
+		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
+		{"fold.go", "next.setTail(weighted{id, n.weight})", `
+			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.id == id })
+			next.setTail(weighted{id, n.weight})`},
+	}, "add-against-remove", "bytes-gone"},
+	{"an ADD stands beside an override", []edit{
+		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
+	}, "add-against-add", "doubled"},
+	{"a late ADD is believed", []edit{
+		{"fold.go", "lateAdd   = 30 * time.Second", "lateAdd   = 300 * time.Hour"},
+	}, "late-add-after-remove", "bytes-gone"},
+	{"no override for what is nowhere", []edit{
+		{"fold.go", "f.same = copies == 1 &&", "f.same = copies <= 1 &&"},
+	}, "add-against-remove", "bytes-gone"},
+	{"no swap when nothing changed", []edit{
+		{"fold.go", "	if err := x.spill(ctx, next, notes, complete); err != nil {", `
+			if slices.Equal(next.tail, base.tail) && slices.Equal(next.overrides, base.overrides) {
+				x.publish(x.newView(base.root, base.etag, base.sent))
+				f := folded{base.version, map[string]bool{}}
+				for _, key := range applied {
+					f.keys[key] = true
+				}
+				return f, x.store.DeleteMany(ctx, applied)
+			}
+			if err := x.spill(ctx, next, notes, complete); err != nil {`},
+	}, "set-against-set-back", "acked-not-there"},
+	{"an unclear swap of the root counts as done", []edit{
+		{"fold.go", "	case ctx.Err() == nil && lost(err):", `
+			case errors.Is(err, blob.ErrUnclear):
+				x.publish(x.newView(next, info.ETag, sent))
+				return nil
+			case ctx.Err() == nil && lost(err):`},
+	}, "add-fails", "acked-not-there"},
+	{"acknowledged when the picture is in the root", []edit{
+		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
+			if v, err := x.newer(ctx); err == nil {
+				_, inTail := findWeighted(v.tail, n.id)
+				if _, overridden := findOverride(v.overrides, n.id); inTail || overridden {
+					return v.version, nil
+				}
+			}
+			if err := x.pause(ctx, most); err != nil {`},
+	}, "set-against-set", "acked-not-there"},
+	{"acknowledged by any fold", []edit{
+		{"write.go", "if err != nil || f.keys[key] {", "if true {"},
+	}, "two-handlers-of-one-process", "acked-not-there"},
+
+	// Merge and collect.
+	{"young overrides absorbed", []edit{
+		{"fold.go", "absorbAge = 60 * time.Second", "absorbAge = 0"},
+	}, "add-against-remove-and-merge", "bytes-gone"},
+	{"merge without a LIST", []edit{
+		{"merge.go", "noted, err := x.notedIDs(ctx)", "noted := map[pet.ID]bool{}"},
+	}, "orphaned-add-against-merge", "doubled"},
+	{"inputs not looked for", []edit{
+		{"merge.go", "if !slices.Contains(cur.rows, r) {", "if false && !slices.Contains(cur.rows, r) {"},
+	}, "merge-against-merge-of-segments-alone", "doubled"},
+	{"absorbed what the inputs do not cover", []edit{
+		{"merge.go", "case last.by == byOverride && last.old == mass:", "case last.by == byOverride:"},
+	}, "merge-of-some", "doubled"},
+	{"changed overrides dropped", []edit{
+		{"merge.go", "case next.overrides[i] == o && !noted[o.id]:", "case !noted[o.id]:"},
+	}, "merge-against-set", "acked-not-there"},
+	{"an override not told of the new segment", []edit{
+		{"merge.go", "o.in = covering(outputs, o.id)", "_ = covering(outputs, o.id)"},
+	}, "merge-against-set-of-another", "superseded"},
+	{"a changed override not told what was made of its picture", []edit{
+		{"merge.go", "next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)}", "_ = i"},
+	}, "merge-against-set", "superseded"},
+	{"epoch ignored", []edit{
+		{"merge.go", "if cur.epoch != base.epoch {", "if false {"},
+	}, "collect-against-stalled-merge", "dangling-segment"},
+	{"collect without a swap", []edit{
+		{"merge.go", "if err := x.commit(ctx, cur, next); errors.Is(err, errBeaten) {", "if err := error(nil); errors.Is(err, errBeaten) {"},
+	}, "collect-against-stalled-merge", "dangling-segment"},
+
+	// Uploads, changes and removals.
+	{"an ADD before its photo", []edit{
+		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
+			if _, err := x.post(ctx, note{id: p.ID, add: true, weight: p.Weight, date: at}); err != nil {
+				return Result{}, err
+			}
+			created, date, err := x.createPhoto(ctx, p, at)
+			created = false
+		`},
+	}, "add-dies", "bytes-gone"},
+	{"a TOUCH before its verdict", []edit{
+		{"write.go", "	err := x.decide(ctx, id,", `
+			early, err := x.post(ctx, note{id: id})
+			if err != nil {
+				return Result{}, err
+			}
+			err = x.decide(ctx, id,`},
+		{"write.go", "version, err := x.announce(ctx, note{id: id})", "version, err := x.announce(ctx, note{id: id, key: early})"},
+		{"write.go", "key, err := x.post(ctx, n)", `
+			key, err := n.key, error(nil)
+			if key == "" {
+				key, err = x.post(ctx, n)
+			}`},
+	}, "set-against-set", "acked-not-there"},
+	{"no verdict read before the photo's PUT", []edit{
+		{"write.go", "if err := x.admit(ctx, p.ID); err != nil {", "if err := error(nil); err != nil {"},
+	}, "add-of-blocked", "blocked-published"},
+	{"no verdict read after the photo's PUT", []edit{
+		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
+			after, _, _ := x.verdict(ctx, p.ID)
+			created, date, err := x.createPhoto(ctx, p, at)
+		`},
+		{"write.go", "after, _, err := x.verdict(ctx, p.ID)", ""},
+	}, "add-again-against-remove", "bytes-left"},
+	{"an ADD although a verdict exists", []edit{
+		{"write.go", "plain := created && after.state == undecided", "plain := created"},
+	}, "revival-against-revival", "weight"},
+	{"an ADD although the photo was there", []edit{
+		{"write.go", "plain := created && after.state == undecided", "plain := after.state == undecided"},
+	}, "add-against-add", "weight"},
+	{"verdict swapped without If-Match", []edit{
+		{"truth.go", "		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,", `
+			cur, _ := x.photos.Head(ctx, verdictKey(x.label, id))
+			etag = cur.ETag
+			if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,`},
+	}, "set-against-remove", "bytes-gone"},
+	{"an unclear swap of a verdict counts as done", []edit{
+		{"truth.go", "err == nil || !lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
+			return nil
+		} else if err == nil || !lost(err) || ctx.Err() != nil {`},
+	}, "remove-fails", "bytes-gone"},
+	{`a remover that finds "removed" does not swap`, []edit{
+		{"remove.go", "	if err := x.decide(ctx, id, next); err != nil {", `
+			v, _, err := x.verdict(ctx, id)
+			if err == nil && v.state != removed && v.state != blocked {
+				err = x.decide(ctx, id, next)
+			}
+			if err != nil {`},
+	}, "revival-against-remove", "bytes-gone"},
+	{"no 16 minutes", []edit{
+		{"write.go", "removalRest = 16 * time.Minute", "removalRest = 0"},
+	}, "late-delete-against-add", "bytes-gone"},
+	{"a remover that was frozen deletes", []edit{
+		{"remove.go", "if x.now().Sub(decided) > handlerTime {", "if false {"},
+	}, "frozen-remover-against-add", "bytes-gone"},
+	{"photo deleted before its removal is folded", []edit{
+		{"remove.go", "version, err := x.announce(ctx, note{id: id})", `
+			if err := x.discard(ctx, id, began); err != nil {
+				return 0, err
+			}
+			version, err := x.announce(ctx, note{id: id})`},
+	}, "remove-fails", "bytes-gone"},
+	{"an uploader takes its photo back at once", []edit{
+		{"write.go", "if _, err := x.announce(ctx, note{id: id}); err != nil {", "if err := error(nil); err != nil {"},
+	}, "add-again-against-remove", "bytes-gone"},
+
+	// Draws, check and reindex.
+	{"a draw gives up when a segment is gone", []edit{
+		{"index.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
+	}, "draw-against-merge-and-collect", "refused"},
+	{"a removal repeated although the picture is back", []edit{
+		{"remove.go", "if v.state != removed && v.state != blocked {", "if v.state = max(v.state, removed); false {"},
+	}, "fsck-against-revival", "unasked"},
+	{"fsck gives up when a segment is gone", []edit{
+		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.version == version {", "if true || base.version == version {"},
+	}, "fsck-against-merge-and-collect", "refused"},
+	{"reindex without the verdicts written since", []edit{
+		{"check.go", "	changed, err := x.writtenSince(ctx, x.verdictsPrefix(), since)\n", `
+			changed, err := x.writtenSince(ctx, x.verdictsPrefix(), since)
+			changed = nil
+		`},
+	}, "reindex-against-remove", "bytes-gone"},
+	{"reindex does not say until when", []edit{
+		{"check.go", "next.reindexed = uint64(x.now().Add(clocks).UnixMilli())", "next.reindexed = 0"},
+	}, "reindex-against-add", "doubled"},
+	{"reindex keeps in the tail what is in a segment", []edit{
+		{"check.go", "if there[i].old == 0 {", "if i >= 0 {"},
+	}, "reindex-against-add", "doubled"},
+}
+
+// Each mistake is compiled into a test binary of this package, which then has to fail.
+func TestMistakes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each mistake is a build of this package")
+	}
+	dir := packageDir(t)
+	atOnce := make(chan struct{}, 2) // a build keeps two processors busy
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			atOnce <- struct{}{}
+			defer func() { <-atOnce }()
+			m.mustBeCaught(t, dir)
+		})
+	}
+}
+
+func (m mistake) mustBeCaught(t *testing.T, dir string) {
+	binary := m.build(t, dir)
+	run := exec.Command(binary, "-test.run", "^TestSchedules$/^"+m.scenario+"$", "-test.timeout", "3m")
+	run.Dir = dir
+	out, err := run.CombinedOutput()
+	said := firstFailure.FindSubmatch(out)
+	switch {
+	case err == nil:
+		t.Errorf("%s does not catch it: %s", m.scenario, out)
+	case said == nil || string(said[2]) != m.word || strings.Contains(string(out), "nondeterministic"):
+		t.Errorf("%s should say %q: %v\n%s", m.scenario, m.word, err, out)
+	default:
+		t.Logf("caught: %s: %s", m.name, said[1])
+	}
+}
+
+// firstFailure finds what goThrough says first, and its first word.
+var firstFailure = regexp.MustCompile(`(?m)^ +\w+_test\.go:\d+: (([a-z-]+): .*)$`)
+
+// kept are the tests that TestSchedules is made of. The others are left out of the binary, which is built the sooner.
+var kept = []string{"explore_test.go", "ledger_test.go", "scenarios_test.go", "schedule_test.go", "world_test.go"}
+
+// build makes the test binary with the mistake in it.
+func (m mistake) build(t *testing.T, dir string) (binary string) {
+	tmp := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range tests {
+		if !slices.Contains(kept, filepath.Base(file)) {
+			overlay.Replace[file] = "" // as if it were not there
+		}
+	}
+	for name, text := range m.texts(t, dir) {
+		wrong := filepath.Join(tmp, name)
+		write(t, wrong, []byte(text))
+		overlay.Replace[filepath.Join(dir, name)] = wrong
+	}
+	list, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(tmp, "overlay.json"), list)
+	binary = filepath.Join(tmp, "index.test")
+	quick := []string{"-vet=off", "-gcflags=-N -l", "-ldflags=-s -w"} // it runs for a moment
+	goCommand(t, dir, slices.Concat([]string{"test", "-c"}, quick, []string{"-overlay", filepath.Join(tmp, "overlay.json"), "-o", binary, "."})...)
+	return binary
+}
+
+// texts are the files that the mistake changes. All edits are made at once: each is of the file as it is.
+func (m mistake) texts(t *testing.T, dir string) map[string]string {
+	texts, edits := map[string]string{}, map[string][]string{}
+	for _, e := range m.edits {
+		if texts[e.file] == "" {
+			b, err := os.ReadFile(filepath.Join(dir, e.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[e.file] = string(b)
+		}
+		if n := strings.Count(texts[e.file], e.old); n != 1 {
+			t.Fatalf("%s has %d times, not once, what the mistake replaces: fit the mistake to the code:\n%s", e.file, n, e.old)
+		}
+		edits[e.file] = append(edits[e.file], e.old, e.new)
+	}
+	for name, pairs := range edits {
+		texts[name] = strings.NewReplacer(pairs...).Replace(texts[name])
+	}
+	return texts
+}
+
+func write(t *testing.T, name string, b []byte) {
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packageDir is where the go command finds this package: an overlay must name its files as that does.
+func packageDir(t *testing.T) string {
+	return strings.TrimSpace(goCommand(t, "", "list", "-f", "{{.Dir}}", "."))
+}
+
+// goCommand is the go command in an environment of its own: no flags from outside, and no race detector, which would need a C compiler.
+func goCommand(t *testing.T, dir string, args ...string) string {
+	c := exec.Command("go", args...)
+	c.Dir = dir
+	c.Env = append(c.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	var errs strings.Builder
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return string(out)
+}
