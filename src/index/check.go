@@ -201,46 +201,78 @@ func (x *Index) fill(ctx context.Context, c *claim, photo, verdict bool) error {
 	return nil
 }
 
-// clocks is how far apart the clocks of processes and of the store may be, and then some.
-const clocks = time.Minute
+const (
+	// clocks is how far apart the clocks of processes and of the store may be, and then some.
+	clocks = time.Minute
+	// maxCarried is how many pictures a reindex looks at between reading the root and swapping it: uploads that go on would swap it first.
+	maxCarried = 256
+)
+
+// rebuilt is the whole truth in segments.
+type rebuilt struct {
+	since time.Time // when the rebuild began, about
+	rows  []row
+	// indexed are those pictures in the rows that may also be in the tail of a root: what was there before, and what is younger than since.
+	indexed  map[pet.ID]bool
+	youngest time.Time // when the last photo in the rows was written
+}
 
 // Reindex makes the index of the label anew from the truth, whatever is left of the old one. The label can be drawn from all the time,
-// and changes go on: what changed after it was read is looked at again when the new index is in place. Pictures whose truth cannot be
-// read are reported and left out.
+// and changes go on. Pictures whose truth cannot be read are reported and left out.
 func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(pictures int)) error {
-	since := x.now().Add(-clocks)
-	if _, err := x.readRoot(ctx, nil, x.now()); errors.Is(err, ErrNewer) {
+	base, err := x.readable(ctx)
+	if err != nil {
 		return err
 	}
-	made, err := x.rebuild(ctx, since, report, progress)
+	made, err := x.rebuild(ctx, base.root, report, progress)
 	if err != nil {
 		return err
 	}
 	for {
-		err := x.install(ctx, made, since)
-		if err == nil {
-			return x.touchSince(ctx, since, made.young)
-		}
-		if !errors.Is(err, errBeaten) {
+		seen, err := x.readable(ctx)
+		if err != nil {
 			return err
 		}
-		if err := x.pause(ctx, retryPause); err != nil {
+		decided, uploaded, err := x.changedSince(ctx, made)
+		if err != nil {
 			return err
 		}
+		changed := decided
+		if len(uploaded) <= maxCarried {
+			changed, uploaded = append(changed, uploaded...), nil
+		}
+		err = x.install(ctx, made, seen, changed)
+		for errors.Is(err, errBeaten) && x.now().Sub(seen.sent) < absorbAge/2 {
+			if err := x.pause(ctx, retryPause); err != nil {
+				return err
+			}
+			err = x.install(ctx, made, seen, changed)
+		}
+		switch {
+		case err == nil:
+			return x.touch(ctx, uploaded)
+		case !errors.Is(err, errBeaten) && !errors.Is(err, errMerged):
+			return err
+		} // else it looks again at what has changed
 	}
 }
 
-// rebuilt is the whole truth in segments.
-type rebuilt struct {
-	rows     []row
-	young    map[pet.ID]bool // the photos in them that were written since the rebuild began, about
-	youngest time.Time       // when the last of all was
+// errMerged: a merge was here, and may have absorbed a change.
+var errMerged = errors.New("segments were merged meanwhile")
+
+// readable is the root, or an empty one in place of one that is damaged: that is what reindex is for.
+func (x *Index) readable(ctx context.Context) (*view, error) {
+	v, err := x.readRoot(ctx, nil, x.now())
+	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) {
+		v.root, err = &root{}, nil
+	}
+	return v, err
 }
 
 // rebuild writes segments of all photos that have a weight.
-func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
+func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
+	made.since, made.indexed = x.now().Add(-clocks), map[pet.ID]bool{}
 	out := &packer{x: x, limit: x.limits.segment}
-	made.young = map[pet.ID]bool{}
 	for c, err := range x.truths(ctx, pet.ID{}, progress) {
 		if err != nil {
 			return made, err
@@ -251,11 +283,14 @@ func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault)
 			}
 			continue
 		}
-		if c.weight > 0 && c.at.After(made.youngest) {
+		if c.weight == 0 {
+			continue
+		}
+		if c.at.After(made.youngest) {
 			made.youngest = c.at
 		}
-		if c.weight > 0 && !c.at.Before(since) {
-			made.young[c.id] = true
+		if _, inTail := findWeighted(base.tail, c.id); inTail || !c.at.Before(made.since) {
+			made.indexed[c.id] = true
 		}
 		if err := out.add(ctx, c.weighted); err != nil {
 			return made, err
@@ -266,75 +301,97 @@ func (x *Index) rebuild(ctx context.Context, since time.Time, report func(Fault)
 	return made, err
 }
 
-// install swaps in a root of the new segments, with the old one's tail less what is in them. A picture that was decided on since gets an
-// override: its removal may have been folded, and acknowledged, already.
-func (x *Index) install(ctx context.Context, made rebuilt, since time.Time) error {
-	rows := made.rows
-	cur, err := x.readRoot(ctx, nil, x.now())
-	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) { // what cannot be read is replaced: that is what reindex is for
-		cur.root, err = &root{}, nil
+// changedSince are the pictures that were decided on since the rebuild began, and those uploaded since that are not in its segments.
+func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, uploaded []pet.ID, err error) {
+	for c, err := range x.listed(ctx, x.verdictsPrefix(), byVerdict, pet.ID{}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if !c.at.Before(made.since) {
+			decided = append(decided, c.id)
+		}
 	}
-	if err != nil {
-		return err
-	}
-	changed, err := x.writtenSince(ctx, x.verdictsPrefix(), since)
-	if err != nil {
-		return err
-	}
-	if len(changed) > x.limits.overrides {
-		return fmt.Errorf("index of %s: %d pictures were changed meanwhile: %w: run it again", x.label, len(changed), ErrBusy)
+	for c, err := range x.listed(ctx, x.photosPrefix(), byPhoto, pet.ID{}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if !c.at.Before(made.since) && !made.indexed[c.id] {
+			uploaded = append(uploaded, c.id)
+		}
 	}
 	// A rebuild that took longer than collectAge may have lost segments to upkeep.
-	err = each(len(rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(rows[i].name)); return err })
+	return decided, uploaded, each(len(made.rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(made.rows[i].name)); return err })
+}
+
+// install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
+// by looking again at what has changed since the rebuild began, was overridden lately, or spilled since the root was seen.
+func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed []pet.ID) error {
+	cur, err := x.readable(ctx)
+	if err != nil {
+		return err
+	}
+	ids, err := x.carried(ctx, cur.root, seen, changed)
 	if err != nil {
 		return err
 	}
 	// Versions only grow, also where the old root is gone and its version with it.
-	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: rows, at: cur.at, crowd: cur.crowd}
+	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: made.rows, at: cur.at, crowd: cur.crowd}
 	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: a listing has whole seconds
 		next.reindexed = uint64(made.youngest.Add(2 * time.Second).UnixMilli())
 	}
-	there, found := make([]held, len(cur.tail)), make([]finding, len(changed))
-	err = errors.Join(
-		each(len(there), 64, func(i int) (err error) { there[i], _, err = x.heldIn(ctx, rows, cur.tail[i].id); return err }),
-		each(len(found), 64, func(i int) error { found[i] = x.examineOne(ctx, next, changed[i]); return found[i].err }))
-	if err != nil {
-		return err
-	}
-	for i, w := range cur.tail {
-		if there[i].old == 0 {
+	for _, w := range cur.tail {
+		if !made.indexed[w.id] {
 			next.setTail(w)
 		}
 	}
+	found := make([]finding, len(ids))
+	err = each(len(ids), 64, func(i int) error { found[i] = x.examineOne(ctx, next, ids[i]); return found[i].err })
+	if err != nil {
+		return err
+	}
 	for i, f := range found {
-		next.setOverride(override{weighted{changed[i], f.weight}, f.held, uint64(x.now().UnixMilli())})
+		if !f.same {
+			next.setOverride(override{weighted{ids[i], f.weight}, f.held, uint64(x.now().UnixMilli())})
+		}
 	}
 	return x.commit(ctx, cur, next)
 }
 
-// touchSince journals what was uploaded since and is not in the new segments: the old root may have had it in one of its own.
-func (x *Index) touchSince(ctx context.Context, since time.Time, indexed map[pet.ID]bool) error {
-	young, err := x.writtenSince(ctx, x.photosPrefix(), since)
-	if err != nil {
-		return err
-	}
-	young = slices.DeleteFunc(young, func(id pet.ID) bool { return indexed[id] })
-	err = each(len(young), 64, func(i int) error { _, err := x.post(ctx, note{id: young[i]}); return err })
-	if err != nil {
-		return err
-	}
-	return x.sweep(ctx)
-}
-
-// writtenSince are the pictures under a prefix of the photos bucket that are not older.
-func (x *Index) writtenSince(ctx context.Context, prefix string, since time.Time) (ids []pet.ID, err error) {
-	for c, err := range x.listed(ctx, prefix, byPhoto, pet.ID{}) {
-		if err != nil {
-			return nil, err
+// carried are the pictures that install looks at; errMerged when a merge was here since the root was seen. Of uploads there may be too
+// many: they are touched afterwards.
+func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pet.ID) ([]pet.ID, error) {
+	for _, r := range seen.rows {
+		if !slices.Contains(cur.rows, r) {
+			return nil, errMerged
 		}
-		if !c.at.Before(since) {
+	}
+	ids := slices.Clone(changed)
+	for _, o := range cur.overrides {
+		if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
+			ids = append(ids, o.id)
+		}
+	}
+	for _, r := range cur.rows {
+		if slices.Contains(seen.rows, r) || len(ids)+int(r.n) > maxCarried {
+			continue
+		}
+		for c, err := range x.pictures(ctx, r, pet.ID{}) {
+			if err != nil {
+				return nil, err
+			}
 			ids = append(ids, c.id)
 		}
 	}
+	slices.SortFunc(ids, compare)
+	ids = slices.Compact(ids)
+	if len(ids) > x.limits.overrides {
+		return nil, fmt.Errorf("index of %s: %d pictures were changed meanwhile: %w: run it again", x.label, len(ids), ErrBusy)
+	}
 	return ids, nil
+}
+
+// touch journals that pictures may have changed, and folds.
+func (x *Index) touch(ctx context.Context, ids []pet.ID) error {
+	err := each(len(ids), 64, func(i int) error { _, err := x.post(ctx, note{id: ids[i]}); return err })
+	return errors.Join(err, x.sweep(ctx))
 }

@@ -61,15 +61,20 @@ func parseNote(name string) (note, error) {
 	return n, nil
 }
 
-// post writes the entry, by a single attempt: an attempt of the SDK that lands late would be a second entry. When nobody knows
-// whether an ADD was written, a TOUCH says all that still has to be said, whether or not the ADD is there, or comes.
+// post writes the entry. An ADD by a single attempt: one of the SDK that lands late would be a second entry. When nobody knows
+// whether it was written, a TOUCH says all that still has to be said, whether or not the ADD is there, or comes; and says it again for
+// all it does.
 func (x *Index) post(ctx context.Context, n note) (key string, err error) {
-	for range 2 {
+	if n.add {
 		key = x.journalPrefix() + n.name(x.rnd.Uint64())
 		if _, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true}); err == nil || !lost(err) || ctx.Err() != nil {
-			break
+			return key, err
 		}
 		n.add = false
+	}
+	key = x.journalPrefix() + n.name(x.rnd.Uint64())
+	if _, err = x.store.Create(ctx, key, nil, blob.Attr{}); errors.Is(err, blob.ErrExists) { // its own, whose first answer was lost
+		err = nil
 	}
 	return key, err
 }

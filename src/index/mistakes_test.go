@@ -214,7 +214,7 @@ var mistakes = []mistake{
 		{"write.go", "removalRest = 16 * time.Minute", "removalRest = 0"},
 	}, "late-delete-against-add", "bytes-gone"},
 	{"a remover that was frozen deletes", []edit{
-		{"remove.go", "if x.now().Sub(decided) > handlerTime {", "if false {"},
+		{"remove.go", "if left <= 0 {", "if left = time.Minute; false {"},
 	}, "frozen-remover-against-add", "bytes-gone"},
 	{"photo deleted before its removal is folded", []edit{
 		{"remove.go", "version, err := x.announce(ctx, note{id: id})", `
@@ -237,17 +237,18 @@ var mistakes = []mistake{
 	{"fsck gives up when a segment is gone", []edit{
 		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.version == version {", "if true || base.version == version {"},
 	}, "fsck-against-merge-and-collect", "refused"},
-	{"reindex without the verdicts written since", []edit{
-		{"check.go", "	changed, err := x.writtenSince(ctx, x.verdictsPrefix(), since)\n", `
-			changed, err := x.writtenSince(ctx, x.verdictsPrefix(), since)
-			changed = nil
-		`},
+	{"reindex does not look at what was decided since", []edit{
+		{"check.go", "changed := decided\n", "changed := decided[:0]\n"},
+		{"check.go", "if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {", "if false {"},
 	}, "reindex-against-remove", "bytes-gone"},
+	{"reindex does not look at what was spilled since", []edit{
+		{"check.go", "if slices.Contains(seen.rows, r) || len(ids)", "if true || len(ids)"},
+	}, "reindex-against-spills", "lost"},
 	{"reindex does not say until when", []edit{
-		{"check.go", "next.reindexed = uint64(x.now().Add(clocks).UnixMilli())", "next.reindexed = 0"},
+		{"check.go", "next.reindexed = uint64(made.youngest.Add(2 * time.Second).UnixMilli())", "next.reindexed = 0"},
 	}, "reindex-against-add", "doubled"},
 	{"reindex keeps in the tail what is in a segment", []edit{
-		{"check.go", "if there[i].old == 0 {", "if i >= 0 {"},
+		{"check.go", "if !made.indexed[w.id] {", "if true {"},
 	}, "reindex-against-add", "doubled"},
 }
 

@@ -189,7 +189,7 @@ func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*
 func (x *Index) publish(next *view) {
 	for {
 		cur := x.view.Load()
-		if cur != nil && next.version < cur.version && next.sent.Before(cur.known) {
+		if cur != nil && next.version < cur.version && !next.sent.After(cur.known) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {

@@ -64,9 +64,12 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdi
 // discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too. Not by a decision from before a
 // process was frozen: the picture may have been uploaded again since, when removalRest was over.
 func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error {
-	if x.now().Sub(decided) > handlerTime {
+	left := handlerTime - x.now().Sub(decided)
+	if left <= 0 {
 		return fmt.Errorf("%s/%s: the bytes were not deleted in time: %w", x.label, id, ErrBusy)
 	}
+	ctx, cancel := context.WithTimeout(ctx, left) // upkeep lives for longer
+	defer cancel()
 	key := pet.Key(x.label, id)
 	if err := x.photos.Delete(ctx, key); err != nil {
 		return err

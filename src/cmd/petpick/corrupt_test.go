@@ -249,8 +249,9 @@ func TestDamagedRoot(t *testing.T) {
 			}
 			d.know(decode[record](t, r.body).ID, 3)
 			d.wantSound(t)
-			if strings.Contains(cold.log.String(), "panic") {
-				t.Error(cold.log)
+			cold.interrupt(t)
+			if log := cold.log.String(); !strings.Contains(log, hint) || strings.Contains(log, "panic") {
+				t.Errorf("its log should say %q: %s", hint, log)
 			}
 		})
 	}
