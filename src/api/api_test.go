@@ -297,6 +297,24 @@ func TestWhoMayRemove(t *testing.T) {
 	}
 }
 
+// A picture that is being removed is drawn for a moment still: who asks for a record gets another's.
+func TestRecordsBesideARemoval(t *testing.T) {
+	h := newHouse()
+	var paths []string
+	for i := range uint64(2) {
+		paths = append(paths, h.api(t, "POST", "/upload", "POST /upload", phototest.JPEG(i, 8, 8), "label=cat").Header.Get("Location"))
+	}
+	h.draw(t, "GET", "label=cat&format=json") // both are in memory now
+	if a := h.api(t, "DELETE", paths[0], "DELETE /pets/{label}/{id}", nil, ""); a.Status != 200 {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	for range 30 {
+		if a := h.draw(t, "GET", "label=cat&format=json"); a.Status != 200 || !strings.Contains(string(a.Body), strings.TrimPrefix(paths[1], "/pets/cat/")) {
+			t.Fatalf("got %d %s", a.Status, a.Body)
+		}
+	}
+}
+
 // BenchmarkRandom is a draw as a Lambda does it, from the decoded event to its response.
 func BenchmarkRandom(b *testing.B) {
 	for _, n := range []int{1, 1_000} {

@@ -160,9 +160,10 @@ func (c *Pets) complete(w http.ResponseWriter, r *http.Request) error {
 
 // fetch reads what was sent under a ticket, unless it is larger than anything that was ever announced.
 func (c *Pets) fetch(ctx context.Context, key string) (blob.Object, error) {
+	nothing := refuse(http.StatusConflict, "nothing was sent for this ticket yet, or it has expired").with("Retry-After", "1")
 	head, err := c.Incoming.Store.Head(ctx, key)
 	if errors.Is(err, blob.ErrNotFound) {
-		return blob.Object{}, refuse(http.StatusConflict, "nothing was sent for this ticket yet, or it has expired").with("Retry-After", "1")
+		return blob.Object{}, nothing
 	}
 	if err != nil {
 		return blob.Object{}, err
@@ -170,7 +171,11 @@ func (c *Pets) fetch(ctx context.Context, key string) (blob.Object, error) {
 	if head.Size > c.Incoming.MaxBytes {
 		return blob.Object{}, c.discard(ctx, key, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the picture is larger than %d bytes, the limit of POST /uploads", c.Incoming.MaxBytes)))
 	}
-	return c.Incoming.Store.Get(ctx, key, "")
+	o, err := c.Incoming.Store.Get(ctx, key, "")
+	if errors.Is(err, blob.ErrNotFound) { // another completed it, and it was refused
+		return o, nothing
+	}
+	return o, err
 }
 
 // publish stores the bytes that were read, if they are what was announced; else the object is deleted.

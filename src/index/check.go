@@ -118,7 +118,12 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	case err != nil:
 		return err
 	}
-	return mend("its removal was not finished: the bytes are still there", func() error { return x.again(ctx, id) })
+	return mend("its removal was not finished: the bytes are still there", func() error {
+		if err := x.again(ctx, id); !errors.Is(err, errNotRemoved) {
+			return err
+		}
+		return nil
+	})
 }
 
 // saidOf is massOf by the present root.
@@ -206,11 +211,14 @@ const (
 	clocks = time.Minute
 	// maxCarried is how many pictures a reindex looks at between reading the root and swapping it: uploads that go on would swap it first.
 	maxCarried = 256
+	// maxPasses over what was uploaded meanwhile, to write more segments of it.
+	maxPasses = 8
 )
 
 // rebuilt is the whole truth in segments.
 type rebuilt struct {
-	since time.Time // when the rebuild began, about
+	began time.Time
+	since time.Time // that is, about
 	rows  []row
 	// indexed are those pictures in the rows that may also be in the tail of a root: what was there before, and what is younger than since.
 	indexed  map[pet.ID]bool
@@ -228,7 +236,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 	if err != nil {
 		return err
 	}
-	for {
+	for pass := 0; ; pass++ {
 		seen, err := x.readable(ctx)
 		if err != nil {
 			return err
@@ -237,8 +245,15 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 		if err != nil {
 			return err
 		}
+		most := min(maxCarried, x.limits.overrides/2)
+		if len(uploaded) > most && pass < maxPasses { // each has less to do than the one before it
+			if err := x.extend(ctx, &made, uploaded); err != nil {
+				return err
+			}
+			continue
+		}
 		changed := decided
-		if len(uploaded) <= maxCarried {
+		if len(uploaded) <= most {
 			changed, uploaded = append(changed, uploaded...), nil
 		}
 		err = x.install(ctx, made, seen, changed)
@@ -271,7 +286,8 @@ func (x *Index) readable(ctx context.Context) (*view, error) {
 
 // rebuild writes segments of all photos that have a weight.
 func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
-	made.since, made.indexed = x.now().Add(-clocks), map[pet.ID]bool{}
+	made.began, made.indexed = x.now(), map[pet.ID]bool{}
+	made.since = made.began.Add(-clocks)
 	out := &packer{x: x, limit: x.limits.segment}
 	for c, err := range x.truths(ctx, pet.ID{}, progress) {
 		if err != nil {
@@ -301,6 +317,32 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 	return made, err
 }
 
+// extend writes a segment of pictures that were uploaded meanwhile.
+func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) error {
+	page := make([]claim, len(uploaded))
+	err := each(len(page), 64, func(i int) (err error) {
+		page[i].id = uploaded[i]
+		page[i].weight, err = x.weigh(ctx, uploaded[i])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	out := &packer{x: x, limit: x.limits.segment}
+	for _, c := range page {
+		made.indexed[c.id] = true
+		if err := out.add(ctx, c.weighted); err != nil {
+			return err
+		}
+	}
+	if err := out.flush(ctx); err != nil {
+		return err
+	}
+	made.rows = append(made.rows, out.rows...)
+	made.youngest = x.now().Add(clocks)
+	return nil
+}
+
 // changedSince are the pictures that were decided on since the rebuild began, and those uploaded since that are not in its segments.
 func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, uploaded []pet.ID, err error) {
 	for c, err := range x.listed(ctx, x.verdictsPrefix(), byVerdict, pet.ID{}) {
@@ -326,6 +368,9 @@ func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, upload
 // install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
 // by looking again at what has changed since the rebuild began, was overridden lately, or spilled since the root was seen.
 func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed []pet.ID) error {
+	if x.now().Sub(made.began) > collectAge-time.Hour {
+		return fmt.Errorf("index of %s: reading the pictures took so long that upkeep may delete what was made of them: stop upkeep meanwhile", x.label)
+	}
 	cur, err := x.readable(ctx)
 	if err != nil {
 		return err
@@ -336,8 +381,8 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 	}
 	// Versions only grow, also where the old root is gone and its version with it.
 	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: made.rows, at: cur.at, crowd: cur.crowd}
-	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: a listing has whole seconds
-		next.reindexed = uint64(made.youngest.Add(2 * time.Second).UnixMilli())
+	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: its PUT may have taken long
+		next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
 	}
 	for _, w := range cur.tail {
 		if !made.indexed[w.id] {

@@ -149,8 +149,12 @@ func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]findin
 	found := make([]finding, len(ids))
 	within, cancel := context.WithTimeout(ctx, examineBudget)
 	defer cancel()
-	each(len(ids), 64, func(i int) error {
-		found[i] = x.examineOne(within, base, ids[i])
+	// Few at a time where each costs many calls: some must be done when the time is up.
+	wide := max(1, min(64, 512/max(1, len(base.rows))))
+	_ = each(len(ids), wide, func(i int) error {
+		if found[i].err = within.Err(); found[i].err == nil {
+			found[i] = x.examineOne(within, base, ids[i])
+		}
 		return nil
 	})
 	return found, ctx.Err()
@@ -183,7 +187,12 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 // heldIn is what segments have of a picture, and how many of them.
 func (x *Index) heldIn(ctx context.Context, rows []row, id pet.ID) (h held, copies int, err error) {
 	weights := make([]pet.Weight, len(rows))
-	err = each(len(rows), 32, func(i int) (err error) { weights[i], err = x.lookup(ctx, rows[i], id); return err })
+	err = each(len(rows), 64, func(i int) (err error) {
+		if err = ctx.Err(); err == nil {
+			weights[i], err = x.lookup(ctx, rows[i], id)
+		}
+		return err
+	})
 	for i, w := range weights {
 		if w > 0 {
 			h, copies = held{h.old + uint32(w), rows[i].name}, copies+1

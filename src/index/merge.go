@@ -128,7 +128,7 @@ func (x *Index) plan(r *root) (inputs []row, old []override) {
 	case pictures <= x.limits.segment:
 		return nil, nil
 	case crowded:
-		return append(smallest(small), mostOverridden(large, old)...), old
+		return append(smallest(small), x.overridden(large, old)...), old
 	case enough >= 0:
 		return smallest(classes[enough]), old
 	}
@@ -142,18 +142,16 @@ func smallest(rows []row) []row {
 	return rows[:min(len(rows), maxInputs)]
 }
 
-// mostOverridden is the row that most overrides speak of, if any does.
-func mostOverridden(rows []row, old []override) (best []row) {
-	count, most := map[uint64]int{}, 0
-	for _, o := range old {
-		count[o.in]++
-	}
-	for _, r := range rows {
-		if n := count[r.name]; n > most {
-			best, most = []row{r}, n
+// overridden is the row that one of the overrides speaks of, if any does: mostly one that many do, and not the same again and again,
+// should what it has of a picture not be all.
+func (x *Index) overridden(rows []row, old []override) []row {
+	for _, i := range x.rnd.Perm(len(old)) {
+		at := slices.IndexFunc(rows, func(r row) bool { return r.name == old[i].in })
+		if at >= 0 {
+			return rows[at : at+1]
 		}
 	}
-	return best
+	return nil
 }
 
 // union streams the inputs in the order of ids into as few segments as hold them. An old override takes the place of its picture where
@@ -259,6 +257,9 @@ func (x *Index) collect(ctx context.Context) error {
 	cur, err := x.readRoot(ctx, nil, x.now())
 	if err != nil {
 		return err
+	}
+	if cur.etag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
+		return nil
 	}
 	orphans, err := x.orphans(ctx, cur.root)
 	if err != nil || len(orphans) == 0 {

@@ -245,7 +245,7 @@ var mistakes = []mistake{
 		{"check.go", "if slices.Contains(seen.rows, r) || len(ids)", "if true || len(ids)"},
 	}, "reindex-against-spills", "lost"},
 	{"reindex does not say until when", []edit{
-		{"check.go", "next.reindexed = uint64(made.youngest.Add(2 * time.Second).UnixMilli())", "next.reindexed = 0"},
+		{"check.go", "next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.reindexed = 0"},
 	}, "reindex-against-add", "doubled"},
 	{"reindex keeps in the tail what is in a segment", []edit{
 		{"check.go", "if !made.indexed[w.id] {", "if true {"},

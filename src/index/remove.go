@@ -26,26 +26,36 @@ func (x *Index) removalsPrefix() string { return "removals/" + string(x.label) +
 // written before and deleted after all of it, so that upkeep finishes what nobody repeats.
 func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, error) {
 	pic, err := x.Look(ctx, id)
-	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) {
-		return Result{}, err
-	}
-	intent := fmt.Sprintf("%s%s-%016x", x.removalsPrefix(), id, x.rnd.Uint64())
-	// Nobody else has this name: one that exists is this call's own, whose first answer was lost.
-	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
+	// A photo whose metadata cannot be read can be drawn, and so must be removable; a verdict that cannot be read stops the swap.
+	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) && !errors.Is(err, ErrFormat) {
 		return Result{}, err
 	}
 	state := removed
 	if block {
 		state = blocked
 	}
-	version, err := x.remove(ctx, id, func(verdict) (verdict, error) { return verdict{state: state, when: x.now()}, nil })
-	if err != nil {
-		return Result{}, err
+	var version uint64
+	err = x.intending(ctx, id, func() (err error) {
+		version, err = x.remove(ctx, id, func(verdict) (verdict, error) { return verdict{state: state, when: x.now()}, nil })
+		return err
+	})
+	return Result{Picture: pic, Version: version}, err
+}
+
+// intending writes an intent, which upkeep takes over when f does not come to its end.
+func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error {
+	intent := fmt.Sprintf("%s%s-%016x", x.removalsPrefix(), id, x.rnd.Uint64())
+	// Nobody else has this name: one that exists is this call's own, whose first answer was lost.
+	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
 	}
 	if err := x.store.Delete(ctx, intent); err != nil {
 		x.log.WarnContext(ctx, "a removal's intent is left: upkeep removes the picture again, to no effect", "label", x.label, "error", err)
 	}
-	return Result{Picture: pic, Version: version}, nil
+	return nil
 }
 
 // remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.
@@ -74,10 +84,13 @@ func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error
 	if err := x.photos.Delete(ctx, key); err != nil {
 		return err
 	}
-	return x.forget(ctx, key)
+	if err := x.forget(ctx, key); err != nil {
+		return fmt.Errorf("copies of %s elsewhere: %w: %w", key, blob.ErrUnavailable, err)
+	}
+	return nil
 }
 
-// again does the rest of a removal that was cut short, unless the picture is back.
+// again does the rest of a removal that was cut short; errNotRemoved when it had not begun, or the picture is back.
 func (x *Index) again(ctx context.Context, id pet.ID) error {
 	_, err := x.remove(ctx, id, func(v verdict) (verdict, error) {
 		if v.state != removed && v.state != blocked {
@@ -85,14 +98,12 @@ func (x *Index) again(ctx context.Context, id pet.ID) error {
 		}
 		return verdict{state: v.state, when: x.now()}, nil
 	})
-	if errors.Is(err, errNotRemoved) {
-		return nil
-	}
 	return err
 }
 
-// finishRemovals does the rest of those that were cut short.
+// finishRemovals does the rest of those that were cut short; one that fails does not hold up the others.
 func (x *Index) finishRemovals(ctx context.Context) error {
+	var errs []error
 	for o, err := range list(ctx, x.store, x.removalsPrefix(), "") {
 		if err != nil {
 			return err
@@ -102,12 +113,17 @@ func (x *Index) finishRemovals(ctx context.Context) error {
 		if err != nil || x.now().Sub(o.Modified) < removalAge {
 			continue
 		}
-		if err := x.again(ctx, id); err != nil {
-			return err
+		err = x.again(ctx, id)
+		if errors.Is(err, errNotRemoved) {
+			if x.now().Sub(o.Modified) < collectAge { // its process may be frozen, and decide yet
+				continue
+			}
+			err = nil
 		}
-		if err := x.store.Delete(ctx, o.Key); err != nil {
-			return err
+		if err == nil {
+			err = x.store.Delete(ctx, o.Key)
 		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -75,14 +75,21 @@ func (x *Index) createPhoto(ctx context.Context, p Photo, at time.Time) (created
 	}
 }
 
-// Look reads the truth of a picture: its photo, then its verdict. ErrNoPicture when there is no such photo, ErrRemoved or ErrBlocked
+// Look reads the truth of a picture: its photo, and its verdict beside it. Whoever changes one of them in between looks again. ErrNoPicture when there is no such photo, ErrRemoved or ErrBlocked
 // when it was taken away; the picture then weighs nothing.
 func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
-	head, errHead := x.photos.Head(ctx, pet.Key(x.label, id))
+	var head blob.Info
+	var errHead error
+	beside := make(chan struct{})
+	go func() {
+		defer close(beside)
+		head, errHead = x.photos.Head(ctx, pet.Key(x.label, id))
+	}()
+	v, _, err := x.verdict(ctx, id)
+	<-beside
 	if errHead != nil && !errors.Is(errHead, blob.ErrNotFound) {
 		return Picture{}, errHead
 	}
-	v, _, err := x.verdict(ctx, id)
 	if err == nil {
 		err = x.standing(id, v)
 	}

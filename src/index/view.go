@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strconv"
 	"sync"
 	"time"
 
@@ -278,7 +279,7 @@ func (x *Index) loadSoon(r row) {
 
 // load reads a whole segment into memory. A crowd reads it once.
 func (x *Index) load(ctx context.Context, r row) error {
-	_, err := x.once(ctx, "segment", func(ctx context.Context) (any, error) {
+	_, err := x.once(ctx, "segment "+strconv.FormatUint(r.name, 16), func(ctx context.Context) (any, error) {
 		if x.cache.get(r.name) != nil {
 			return nil, nil
 		}

@@ -98,10 +98,12 @@ func (x *Index) mayAdd(id pet.ID, v verdict) error {
 
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
 func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error {
-	if _, err := x.announce(ctx, note{id: id}); err != nil {
-		return err
-	}
-	return x.discard(ctx, id, began)
+	return x.intending(ctx, id, func() error {
+		if _, err := x.announce(ctx, note{id: id}); err != nil {
+			return err
+		}
+		return x.discard(ctx, id, began)
+	})
 }
 
 // Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
