@@ -26,6 +26,7 @@ import (
 	_ "golang.org/x/image/webp"
 
 	"petpick/src/index/drawtest"
+	"petpick/src/photo"
 	"petpick/src/photo/phototest"
 )
 
@@ -231,8 +232,11 @@ func TestUploadAndDraw(t *testing.T) {
 	for i, name := range phototest.Sound() {
 		ext := name[strings.LastIndexByte(name, '.')+1:]
 		body := phototest.File(name)
+		want, err := photo.NewInspector().Publish(t.Context(), body)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var r reply
-		var err error
 		switch i % 3 { // the three ways to send it
 		case 0:
 			r, err = s.uploadForm("label", "cat", "image", string(body))
@@ -245,7 +249,7 @@ func TestUploadAndDraw(t *testing.T) {
 			t.Fatalf("%s: %d %s %v", name, r.status, r.body, err)
 		}
 		rec := decode[record](t, r.body)
-		if rec.Type != media[ext] || rec.Bytes != len(body) || rec.Weight != 1 || !rec.Created || rec.Label != "cat" ||
+		if rec.Type != media[ext] || rec.Bytes != len(want.Body) || rec.Width != want.Width || rec.Height != want.Height || rec.Weight != 1 || !rec.Created || rec.Label != "cat" ||
 			rec.URL != s.url+"/cat/"+rec.ID+"."+ext || time.Since(rec.UploadedAt) > time.Hour || rec.IndexVersion < 1 ||
 			r.header.Get("Location") != "/pets/cat/"+rec.ID {
 			t.Errorf("%s: got %+v, Location %q", name, rec, r.header.Get("Location"))
@@ -259,7 +263,7 @@ func TestUploadAndDraw(t *testing.T) {
 		}
 		// The picture itself.
 		pic := s.get(t, "/cat/"+rec.ID+"."+ext)
-		if pic.status != http.StatusOK || !bytes.Equal(pic.body, body) || !samePixels(pixels(t, pic.body), pixels(t, body)) {
+		if pic.status != http.StatusOK || !bytes.Equal(pic.body, want.Body) || !samePixels(pixels(t, pic.body), pixels(t, body)) {
 			t.Errorf("%s: the picture is not what was uploaded (%d)", name, pic.status)
 		}
 		for header, want := range map[string]string{
