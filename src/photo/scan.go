@@ -332,14 +332,20 @@ func (r *bitReader) end() int {
 }
 
 func (r *bitReader) skip(n uint) {
-	for n > 32 {
-		r.skip(32)
-		n -= 32
+	if n <= r.n {
+		r.acc, r.n = r.acc<<n, r.n-n
+		return
 	}
-	if r.n < 32 {
+	r.skipFar(n)
+}
+
+func (r *bitReader) skipFar(n uint) {
+	for n > r.n {
+		n -= r.n
+		r.acc, r.n = 0, 0
 		r.fill()
 	}
-	r.acc, r.n = r.acc<<(n&63), r.n-n
+	r.acc, r.n = r.acc<<n, r.n-n
 }
 
 // code reads one, with the bits that follow it; 0 when it is none. It leaves 16 bits at least of those that follow.
@@ -380,23 +386,25 @@ func (r *bitReader) sequential(dc, ac *huffman) bool {
 		ac.join()
 	}
 	many := (*[1 << manyCodes]codeWord)(ac.many)
-	k := 1
+	acc, n, k := r.acc, r.n, 1 // in registers
 	for k < 64 {
-		if r.n < 32 {
+		if n < 32 {
+			r.acc, r.n = acc, n
 			r.fill()
+			acc, n = r.acc, r.n
 		}
-		w := many[r.acc>>(64-manyCodes)]
+		w := many[acc>>(64-manyCodes)]
 		if to := k + w.steps(); w == 0 || to > 63 && to <= endOfBlock || to > endOfBlock+63 {
 			// Longer codes, none, or the end of the block before that of the codes: one at a time.
-			if w = r.code(ac); w == 0 {
-				return false
+			if w = ac.short[acc>>(64-shortCode)]; w == 0 {
+				if w = ac.long(acc); w == 0 {
+					return false
+				}
 			}
-			k += w.steps()
-			continue
 		}
-		r.acc, r.n = r.acc<<w.bits(), r.n-w.bits()
-		k += w.steps()
+		acc, n, k = acc<<w.bits(), n-w.bits(), k+w.steps()
 	}
+	r.acc, r.n = acc, n
 	return k == 64 || k > endOfBlock && k < endOfBlock+64
 }
 
@@ -439,9 +447,18 @@ func (r *bitReader) band(run int) int {
 func (r *bitReader) refine(ac *huffman, first, last int, known *uint64) bool {
 	seen, within, k := *known, uint64(1)<<last<<1-1, first
 	for r.endOfBand == 0 && k <= last {
-		w := r.code(ac)
+		if r.n < 32 {
+			r.fill()
+		}
+		w := ac.short[r.acc>>(64-shortCode)]
+		if w == 0 {
+			if w = ac.long(r.acc); w == 0 {
+				return false
+			}
+		}
 		zeros, size := int(w>>12&15), int(w>>8&15)
-		if size == 0 && zeros < 15 && w != 0 {
+		if size == 0 && zeros < 15 {
+			r.skip(w.bits())
 			r.endOfBand = r.band(zeros)
 			break
 		}
@@ -450,15 +467,11 @@ func (r *bitReader) refine(ac *huffman, first, last int, known *uint64) bool {
 		for range zeros {
 			unknown &= unknown - 1
 		}
-		if unknown == 0 || size > 1 || w == 0 {
+		if unknown == 0 || size > 1 {
 			return false
 		}
 		to := bits.TrailingZeros64(unknown)
-		if n := uint(to - k - zeros); n <= r.n {
-			r.acc, r.n = r.acc<<n, r.n-n
-		} else {
-			r.skip(n)
-		}
+		r.skip(w.bits() + uint(to-k-zeros))
 		seen |= uint64(size) << to
 		k = to + 1
 	}

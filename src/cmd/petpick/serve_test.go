@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"image"
 	_ "image/jpeg"
@@ -286,6 +287,13 @@ func TestUploadAndDraw(t *testing.T) {
 	}
 	if r := s.get(t, "/pets/dog/"+strings.Repeat("0", 31)+"1"); r.status != http.StatusNotFound {
 		t.Errorf("a record that is not there: %d", r.status)
+	}
+	// A copy with other metadata is the same picture.
+	const secret = "SECRET 47.1234 N 8.5678 E"
+	copied := phototest.InJPEG(phototest.File("baseline.jpg"), phototest.Segment(0xE1, "Exif\x00\x00"+string(phototest.EXIF(binary.BigEndian, 1, secret))), phototest.Segment(0xFE, secret))
+	r, err := s.uploadForm("label", "cat", "image", string(append(copied, secret...)))
+	if rec := decode[record](t, r.body); err != nil || r.status != http.StatusOK || rec.Created || !bytes.Equal(s.get(t, "/cat/"+rec.ID+".jpg").body, phototest.File("baseline.jpg")) {
+		t.Errorf("a copy with metadata: %d %s %v", r.status, r.body, err)
 	}
 	testFormats(t, s)
 	testConditions(t, s)
