@@ -5,13 +5,14 @@ DATA ?= .petpick
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
 TORTURE ?= 5m
+FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race check check-go torture lint fuzz bench growth build clean
+.PHONY: help run test test-formats format-tools race check check-go torture lint fuzz bench bench-photo growth build clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## the whole service on this machine (ADDR=127.0.0.1:8080 DATA=.petpick)
 	@go build -o build/petpick ./src/cmd/petpick
@@ -19,6 +20,13 @@ run: ## the whole service on this machine (ADDR=127.0.0.1:8080 DATA=.petpick)
 
 test: ## every test; needs Go and nothing else
 	go test ./...
+
+test-formats: ## pictures of Debian's encoders, read by Debian's decoders; apt-get install what FORMAT_TOOLS names
+	@for p in $(FORMAT_TOOLS); do dpkg -s $$p >/dev/null 2>&1 || { echo "make test-formats needs $$p: apt-get install $(FORMAT_TOOLS)"; exit 1; }; done
+	go test ./src/photo -run Formats -count 1 -timeout 30m -tools
+
+format-tools: # Debian's packages that test-formats needs
+	@echo $(FORMAT_TOOLS)
 
 race: ## every test under the race detector, but TestMistakes, whose builds are without it; needs a C compiler
 	CGO_ENABLED=1 go test -race -short ./...
@@ -44,7 +52,12 @@ fuzz: ## each fuzz target for FUZZTIME (5s)
 	    echo "$$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
 
 bench: ## the benchmarks, each for BENCHTIME (1s)
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api ./src/photo
+
+# The memory limit is the one that the template gives the upload function.
+bench-photo: ## memory and time for pictures of 50 million pixels, into bench/results; needs the tools of test-formats
+	GOMEMLIMIT=$$(sed -nE '/UploadFunction:/,/GOMEMLIMIT/s/.*GOMEMLIMIT: //p' infra/template.yaml) \
+	  go test ./src/photo -run 'TestMeasure$$' -count 1 -timeout 60m -v -measure $(CURDIR)/bench/results/$$(date -u +%F)-photo.md
 
 growth: ## the same to 100,000,000 pictures in memory, as a page with plots in bench/results (6 GB)
 	@mkdir -p build

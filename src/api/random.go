@@ -74,12 +74,12 @@ func (c *Random) draw(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		err = answer(w, r, label, pick.ID)
-		gone := errors.Is(err, index.ErrNoPicture) || errors.Is(err, blob.ErrNotFound) || errors.Is(err, index.ErrRemoved) || errors.Is(err, index.ErrBlocked)
+		removed := errors.Is(err, index.ErrRemoved) || errors.Is(err, index.ErrBlocked)
 		switch {
-		case !gone:
+		case removed && try == attempts: // who asked for any picture must not hear of this one
+			return unavailable("the picture that was drawn is being removed; send the request again")
+		case try == attempts, !removed && !errors.Is(err, index.ErrNoPicture) && !errors.Is(err, blob.ErrNotFound):
 			return err
-		case try == attempts: // a removal is under way: who asked for any picture must not hear of that one
-			return unavailable("the pictures that were drawn are being removed; send the request again")
 		}
 		if err := idx.Refresh(r.Context()); err != nil {
 			return err

@@ -89,14 +89,15 @@ func (c *Pets) answerUpload(w http.ResponseWriter, r *http.Request, res index.Re
 	return writeJSON(w, status, uploadedRecord{rec, res.Version, res.Created})
 }
 
-// store publishes the very bytes that were inspected.
+// store publishes what is left of the upload without its metadata, under the hash of that: copies of a photo that differ only in
+// metadata are one picture.
 func (c *Pets) store(ctx context.Context, label pet.Label, weight pet.Weight, image []byte) (index.Result, error) {
-	info, err := c.Photos.Inspect(ctx, image)
+	p, err := c.Photos.Publish(ctx, image)
 	if err != nil {
 		return index.Result{}, err
 	}
 	res, err := c.Indexes[label].Add(ctx, index.Photo{
-		ID: pet.NewID(sha256.Sum256(image), info.Type), Body: image, Width: info.Width, Height: info.Height, Weight: weight,
+		ID: pet.NewID(sha256.Sum256(p.Body), p.Type), Body: p.Body, Width: p.Width, Height: p.Height, Weight: weight,
 	})
 	switch {
 	case errors.Is(err, index.ErrBlocked):

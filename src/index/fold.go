@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -168,10 +169,15 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 		return f
 	}
 	var copies int
-	var g errgroup.Group
-	g.Go(func() (err error) { f.weight, err = x.weigh(ctx, id); return err })
-	g.Go(func() (err error) { f.held, copies, err = x.heldIn(ctx, base.rows, id); return err })
-	if f.err = g.Wait(); f.err != nil {
+	f.err = each(2, 2, func(i int) (err error) {
+		if i == 0 {
+			f.weight, err = x.weigh(ctx, id)
+			return err
+		}
+		f.held, copies, err = x.heldIn(ctx, base.rows, id)
+		return err
+	})
+	if f.err != nil {
 		return f
 	}
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
@@ -280,13 +286,22 @@ func (x *Index) pause(ctx context.Context, most time.Duration) error {
 	}
 }
 
-// each calls f(0) … f(n-1), at most wide at a time, and returns all their errors.
+// each calls f(0) … f(n-1), at most wide at a time, and returns all their errors. A panic becomes one: it must not end the process, and
+// with it the requests beside this one.
 func each(n, wide int, f func(int) error) error {
 	var g errgroup.Group
 	g.SetLimit(wide)
 	errs := make([]error, n)
 	for i := range n {
-		g.Go(func() error { errs[i] = f(i); return nil })
+		g.Go(func() error {
+			defer func() {
+				if p := recover(); p != nil {
+					errs[i] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
+			errs[i] = f(i)
+			return nil
+		})
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)

@@ -133,10 +133,11 @@ func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
 
 // once does what several callers may want at a time for all of them: it is no one's, and does not end when one of them goes away.
 func (x *Index) once(ctx context.Context, what string, f func(context.Context) (any, error)) (any, error) {
-	done := x.shared.DoChan(what, func() (any, error) {
+	done := x.shared.DoChan(what, func() (v any, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), maxShared)
 		defer cancel()
-		return f(ctx)
+		err = each(1, 1, func(int) (err error) { v, err = f(ctx); return err })
+		return v, err
 	})
 	select {
 	case r := <-done:

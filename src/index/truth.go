@@ -80,16 +80,18 @@ func (x *Index) createPhoto(ctx context.Context, p Photo, at time.Time) (created
 func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 	var head blob.Info
 	var errHead error
-	beside := make(chan struct{})
-	go func() {
-		defer close(beside)
+	var v verdict
+	err := each(2, 2, func(i int) (err error) {
+		if i == 1 {
+			v, _, err = x.verdict(ctx, id)
+			return err
+		}
 		head, errHead = x.photos.Head(ctx, pet.Key(x.label, id))
-	}()
-	v, _, err := x.verdict(ctx, id)
-	<-beside
-	if errHead != nil && !errors.Is(errHead, blob.ErrNotFound) {
-		return Picture{}, errHead
-	}
+		if errors.Is(errHead, blob.ErrNotFound) {
+			return nil
+		}
+		return errHead
+	})
 	if err == nil {
 		err = x.standing(id, v)
 	}

@@ -1,11 +1,26 @@
-// Package photo says whether bytes are a picture that can be published: its type by content, its limits, and that it decodes to
-// the end. It knows nothing of HTTP, of storage, or of what clients call a file.
+// Package photo makes of untrusted bytes a picture that is safe to publish: it tells the type by content, holds the limits, decodes
+// every pixel, and writes the container anew with nothing in it but what the picture needs to look as it does. It knows nothing of
+// HTTP, of storage, or of what clients call a file.
+//
+// # What stays
+//
+// The coded pixels, bit for bit: nothing is encoded again. What says how to show them: the size, palettes and transparency, colour
+// spaces (an ICC profile without its names, serial numbers and private tags), pixel density in a JPEG's JFIF segment, and the
+// orientation, in an EXIF block that holds nothing else. All else goes: EXIF with its position and serial numbers, XMP, IPTC, comments,
+// texts, thumbnails, second pictures, unknown segments and chunks, unused tables, bytes between and behind. The same pixels with other
+// metadata give the same bytes, and publishing those again changes none of them.
+//
+// # What that does not promise
+//
+// The pixels may show anything: a street sign, or bits that somebody hid in them; their coding can be chosen so that the file's bytes
+// spell a text. A lossy WebP's coded data and its alpha plane are taken whole: bytes behind their last coded bit cannot be told from
+// them without a decoder of our own, while those of a JPEG, a PNG and a lossless WebP are found. A profile's lookup tables are numbers
+// that nobody checks.
 package photo
 
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -21,10 +36,18 @@ import (
 
 // Limits of a picture.
 const (
-	// MaxPixels is width x height. The worst kind found so far, a progressive CMYK JPEG, takes about 24 B a pixel to decode.
+	// MaxBytes of a file.
+	MaxBytes = 32 << 20
+	// MaxPixels is width x height. The worst kind found, a progressive CMYK JPEG, takes about 24 B a pixel to decode.
 	MaxPixels = 50_000_000
 	// MaxSide is the longest side, the most that JPEG can express.
 	MaxSide = 65_535
+	// MaxMetadata is how many bytes of segments or chunks may go. What is behind a picture's end is not read and does not count.
+	MaxMetadata = 8 << 20
+	// MaxProfile is the bytes of an ICC profile. Screens have one of some kB, presses up to 3 MB.
+	MaxProfile = 4 << 20
+	// maxParts is how many segments or chunks a file may have. libpng writes chunks of 8 kB: a PNG of MaxBytes has 4,096 of them.
+	maxParts = 16_384
 	// maxScans of a JPEG. Encoders write about ten; each costs a walk over all pixels, however few bytes it has, so that a small
 	// file of thousands would take an hour.
 	maxScans = 32
@@ -53,10 +76,31 @@ func unsound(format string, args ...any) error {
 	return &Refusal{ErrUnsound, fmt.Sprintf(format, args...)}
 }
 
-// Info is what a sound picture is.
-type Info struct {
-	Type          pet.Type
+func truncated(t pet.Type) error {
+	return unsound("the %s is truncated: its data ends early", names[t])
+}
+
+func corrupt(t pet.Type, what string) error { return unsound("the %s is corrupt: %s", names[t], what) }
+
+func animated(t pet.Type) error {
+	return unsound("the %s is animated: only still pictures are accepted", names[t])
+}
+
+// Published is a picture as it may be published.
+type Published struct {
+	Type pet.Type
+	// Width and Height are as displayed: swapped against the coded ones when the orientation turns the picture by a quarter.
 	Width, Height int
+	Body          []byte
+}
+
+// outline is what a file's container says before any memory is spent on its pixels.
+type outline struct {
+	width, height int // as coded
+	orientation   int // 1 to 8, as in EXIF
+	// rewrite gives the container anew. last is where the last bytes of coded data are in it: a decoder that never asks for them
+	// leaves bytes there that are not the picture's. 0 when that cannot be told.
+	rewrite func(context.Context) (body []byte, last int, err error)
 }
 
 // Inspector checks pictures. It decodes at most MaxPixels at a time in all, however many callers there are: a crowd of uploads takes
@@ -67,70 +111,105 @@ type Inspector struct{ pixels *semaphore.Weighted }
 // NewInspector returns an Inspector.
 func NewInspector() *Inspector { return &Inspector{semaphore.NewWeighted(MaxPixels)} }
 
-// Inspect decodes the whole picture. The error is a *Refusal, or the context's when it ended before that.
-func (in *Inspector) Inspect(ctx context.Context, data []byte) (Info, error) {
+// Publish gives what may be published of data. It decodes the whole of what it gives. The error is a *Refusal, or the context's when
+// it ended before that. data is not changed, and nothing of it is kept.
+func (in *Inspector) Publish(ctx context.Context, data []byte) (Published, error) {
 	t, err := sniff(data)
 	if err != nil {
-		return Info{}, err
+		return Published{}, err
 	}
-	if err := frames(t, data); err != nil {
-		return Info{}, err
+	if len(data) > MaxBytes {
+		return Published{}, unsound("the file has %d bytes; the limit is %d (%d MiB)", len(data), MaxBytes, MaxBytes>>20)
 	}
-	cfg, err := guard(func() (image.Config, error) { return codecs[t].config(bytes.NewReader(data)) })
+	o, err := guard(t, func() (outline, error) { return formats[t].parse(data) })
 	if err != nil {
-		return Info{}, undecodable(t, err)
+		return Published{}, err
 	}
-	if cfg.Width < 1 || cfg.Height < 1 {
-		return Info{}, unsound("the picture has no pixels: it claims %d x %d", cfg.Width, cfg.Height)
+	if err := o.limits(); err != nil {
+		return Published{}, err
 	}
-	// Before any memory is spent on them.
-	if pixels := int64(cfg.Width) * int64(cfg.Height); cfg.Width > MaxSide || cfg.Height > MaxSide || pixels > MaxPixels {
-		return Info{}, unsound("the picture is %d x %d pixels; the limits are %d million pixels and %d on a side",
-			cfg.Width, cfg.Height, MaxPixels/1_000_000, MaxSide)
-	}
-	if w, h, ok := webpFrame(t, data); ok && (w != cfg.Width || h != cfg.Height) {
-		return Info{}, unsound("the WebP is corrupt: its header says %d x %d, its frame %d x %d", cfg.Width, cfg.Height, w, h)
-	}
-	pixels := int64(cfg.Width) * int64(cfg.Height)
+	pixels := int64(o.width) * int64(o.height)
 	if err := in.pixels.Acquire(ctx, pixels); err != nil {
-		return Info{}, fmt.Errorf("waiting to decode %d pixels: %w", pixels, err)
+		return Published{}, fmt.Errorf("waiting to decode %d pixels: %w", pixels, err)
 	}
 	defer in.pixels.Release(pixels)
-	img, err := guard(func() (image.Image, error) { return codecs[t].decode(&patient{ctx, bytes.NewReader(data)}) })
+	body, err := guard(t, func() ([]byte, error) { return o.publish(ctx, t) })
 	if ctx.Err() != nil {
-		return Info{}, fmt.Errorf("decoding %d pixels: %w", pixels, ctx.Err())
+		return Published{}, fmt.Errorf("decoding %d pixels: %w", pixels, ctx.Err())
 	}
 	if err != nil {
-		return Info{}, undecodable(t, err)
+		return Published{}, err
 	}
-	if got := img.Bounds(); got.Dx() != cfg.Width || got.Dy() != cfg.Height {
-		return Info{}, unsound("the %s is corrupt: its header says %d x %d, its data %d x %d", names[t], cfg.Width, cfg.Height, got.Dx(), got.Dy())
+	w, h := o.width, o.height
+	if o.orientation >= 5 {
+		w, h = h, w
 	}
-	return Info{Type: t, Width: cfg.Width, Height: cfg.Height}, nil
+	return Published{Type: t, Width: w, Height: h, Body: body}, nil
 }
 
-// patient lets a decoder read only while somebody waits for it.
-type patient struct {
-	ctx context.Context
-	r   io.Reader
+func (o *outline) limits() error {
+	if o.width < 1 || o.height < 1 {
+		return unsound("the picture has no pixels: it claims %d x %d", o.width, o.height)
+	}
+	if o.width > MaxSide || o.height > MaxSide || int64(o.width)*int64(o.height) > MaxPixels {
+		return unsound("the picture is %d x %d pixels; the limits are %d million pixels and %d on a side",
+			o.width, o.height, MaxPixels/1_000_000, MaxSide)
+	}
+	return nil
 }
 
-func (p *patient) Read(b []byte) (int, error) {
-	if err := p.ctx.Err(); err != nil {
+// publish decodes what it gives, not what came: that is what others will decode.
+func (o *outline) publish(ctx context.Context, t pet.Type) ([]byte, error) {
+	body, last, err := o.rewrite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &feed{ctx: ctx, data: body, last: last}
+	img, err := formats[t].decode(r)
+	if err != nil {
+		return nil, undecodable(t, err)
+	}
+	if got := img.Bounds(); got.Dx() != o.width || got.Dy() != o.height {
+		return nil, corrupt(t, fmt.Sprintf("its header says %d x %d, its data %d x %d", o.width, o.height, got.Dx(), got.Dy()))
+	}
+	if last > 0 && r.at <= last {
+		return nil, corrupt(t, "there are bytes behind its coded data")
+	}
+	return body, nil
+}
+
+// feed lets a decoder read only while somebody waits for it, and the bytes from last on only when it asks for them by a further read.
+type feed struct {
+	ctx      context.Context
+	data     []byte
+	at, last int
+}
+
+func (f *feed) Read(b []byte) (int, error) {
+	if err := f.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return p.r.Read(b)
+	end := len(f.data)
+	if f.at < f.last {
+		end = f.last
+	}
+	n := copy(b, f.data[f.at:end])
+	f.at += n
+	if n == 0 && len(b) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 var names = map[pet.Type]string{pet.JPEG: "JPEG", pet.PNG: "PNG", pet.WebP: "WebP"}
 
-var codecs = map[pet.Type]struct {
-	config func(io.Reader) (image.Config, error)
+var formats = map[pet.Type]struct {
+	parse  func([]byte) (outline, error)
 	decode func(io.Reader) (image.Image, error)
 }{
-	pet.JPEG: {jpeg.DecodeConfig, jpeg.Decode},
-	pet.PNG:  {png.DecodeConfig, png.Decode},
-	pet.WebP: {webp.DecodeConfig, webp.Decode},
+	pet.JPEG: {parseJPEG, jpeg.Decode},
+	pet.PNG:  {parsePNG, png.Decode},
+	pet.WebP: {parseWebP, webp.Decode},
 }
 
 // sniff tells the type by the first bytes; the client's word for it counts nothing.
@@ -146,100 +225,41 @@ func sniff(data []byte) (pet.Type, error) {
 	return 0, &Refusal{ErrType, "the file is not a JPEG, PNG or WebP picture: its content decides, not its name"}
 }
 
-const pngSignature = "\x89PNG\r\n\x1a\n"
+// parts counts what a container is made of, so that endless little things end.
+type parts struct {
+	t               pet.Type
+	number, dropped int
+}
 
-// frames refuses animations, a JPEG of too many scans, and a WebP whose container ends early, which its decoder may not notice.
-func frames(t pet.Type, data []byte) error {
-	switch t {
-	case pet.JPEG:
-		// In coded data FF is followed by 00 or by a restart marker: FF DA is a start of scan there, and elsewhere at most a chance
-		// pair inside a segment, which is skipped by its length.
-		scans := 0
-		for at := 2; at+4 <= len(data); {
-			next := bytes.IndexByte(data[at:], 0xFF)
-			if next < 0 || at+next+4 > len(data) {
-				return nil
-			}
-			at += next
-			switch marker := data[at+1]; {
-			case marker == 0xFF: // padding
-				at++
-				continue
-			case marker == 0x00 || marker == 0x01 || marker >= 0xD0 && marker <= 0xD8: // no length follows
-				at += 2
-				continue
-			case marker == 0xD9: // the end
-				return nil
-			case marker == 0xDA:
-				if scans++; scans > maxScans {
-					return unsound("the JPEG has more than %d scans", maxScans)
-				}
-			}
-			at += 2 + int(binary.BigEndian.Uint16(data[at+2:]))
-		}
-	case pet.PNG:
-		for at := len(pngSignature); at+8 <= len(data); {
-			n := int64(binary.BigEndian.Uint32(data[at:]))
-			switch string(data[at+4 : at+8]) {
-			case "acTL": // the animation control chunk of APNG comes before the image data
-				return unsound("the PNG is animated: only still pictures are accepted")
-			case "IDAT":
-				return nil
-			}
-			next := int64(at) + 12 + n
-			if next > int64(len(data)) {
-				return nil // the decoder says how it is truncated
-			}
-			at = int(next)
-		}
-	case pet.WebP:
-		if size := int64(binary.LittleEndian.Uint32(data[4:])) + 8; size > int64(len(data)) {
-			return unsound("the WebP is truncated: %d of %d bytes are there", len(data), size)
-		}
-		const animation = 0x02 // in the flags of VP8X
-		if len(data) > 20 && string(data[12:16]) == "VP8X" && data[20]&animation != 0 {
-			return unsound("the WebP is animated: only still pictures are accepted")
-		}
+func (p *parts) count() error {
+	if p.number++; p.number > maxParts {
+		return unsound("the %s has more than %d segments or chunks", names[p.t], maxParts)
 	}
 	return nil
 }
 
-// webpFrame reads the size that a WebP's first frame claims for itself. The extended header, which is all that DecodeConfig reads,
-// can claim less: memory would then be spent on pixels that no limit was held against.
-func webpFrame(t pet.Type, data []byte) (w, h int, ok bool) {
-	if t != pet.WebP {
-		return 0, 0, false
+func (p *parts) drop(n int) error {
+	if p.dropped += n; p.dropped > MaxMetadata {
+		return unsound("the %s has more than %d bytes (%d MiB) of metadata", names[p.t], MaxMetadata, MaxMetadata>>20)
 	}
-	for at := int64(12); at+18 <= int64(len(data)); {
-		chunk := data[at:]
-		switch string(chunk[:4]) {
-		case "VP8 ": // a tag of 3 bytes, a start code of 3, then 14 bits each
-			return int(binary.LittleEndian.Uint16(chunk[14:])) & 0x3FFF, int(binary.LittleEndian.Uint16(chunk[16:])) & 0x3FFF, true
-		case "VP8L": // a signature byte, then 14 bits each, less one
-			bits := binary.LittleEndian.Uint32(chunk[9:])
-			return int(bits&0x3FFF) + 1, int(bits>>14&0x3FFF) + 1, true
-		}
-		n := int64(binary.LittleEndian.Uint32(chunk[4:]))
-		at += 8 + n + n&1
-	}
-	return 0, 0, false
+	return nil
 }
 
-// guard turns a panic of a decoder into an error: the bytes come from strangers.
-func guard[T any](decode func() (T, error)) (v T, err error) {
+// guard turns a panic into a refusal: the bytes come from strangers.
+func guard[T any](t pet.Type, do func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("decoder panicked: %v", p)
+			err = unsound("the %s is corrupt or of a variant that cannot be checked: %v", names[t], p)
 		}
 	}()
-	return decode()
+	return do()
 }
 
 func undecodable(t pet.Type, err error) error {
 	// image/jpeg's own word for an end in the middle of the coded data.
 	const shortJPEG = jpeg.FormatError("short Huffman data")
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, shortJPEG) {
-		return unsound("the %s is truncated: its data ends early", names[t])
+		return truncated(t)
 	}
 	return unsound("the %s is corrupt or of a variant that cannot be checked: %v", names[t], err)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"image"
 	_ "image/jpeg"
@@ -26,6 +27,7 @@ import (
 	_ "golang.org/x/image/webp"
 
 	"petpick/src/index/drawtest"
+	"petpick/src/photo"
 	"petpick/src/photo/phototest"
 )
 
@@ -234,8 +236,11 @@ func TestUploadAndDraw(t *testing.T) {
 	for i, name := range phototest.Sound() {
 		ext := name[strings.LastIndexByte(name, '.')+1:]
 		body := phototest.File(name)
+		want, err := photo.NewInspector().Publish(t.Context(), body)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var r reply
-		var err error
 		switch i % 3 { // the three ways to send it
 		case 0:
 			r, err = s.uploadForm("label", "cat", "image", string(body))
@@ -248,7 +253,7 @@ func TestUploadAndDraw(t *testing.T) {
 			t.Fatalf("%s: %d %s %v", name, r.status, r.body, err)
 		}
 		rec := decode[record](t, r.body)
-		if rec.Type != media[ext] || rec.Bytes != len(body) || rec.Weight != 1 || !rec.Created || rec.Label != "cat" ||
+		if rec.Type != media[ext] || rec.Bytes != len(want.Body) || rec.Width != want.Width || rec.Height != want.Height || rec.Weight != 1 || !rec.Created || rec.Label != "cat" ||
 			rec.URL != s.url+"/cat/"+rec.ID+"."+ext || time.Since(rec.UploadedAt) > time.Hour || rec.IndexVersion < 1 ||
 			r.header.Get("Location") != "/pets/cat/"+rec.ID {
 			t.Errorf("%s: got %+v, Location %q", name, rec, r.header.Get("Location"))
@@ -262,7 +267,7 @@ func TestUploadAndDraw(t *testing.T) {
 		}
 		// The picture itself.
 		pic := s.get(t, "/cat/"+rec.ID+"."+ext)
-		if pic.status != http.StatusOK || !bytes.Equal(pic.body, body) || !samePixels(pixels(t, pic.body), pixels(t, body)) {
+		if pic.status != http.StatusOK || !bytes.Equal(pic.body, want.Body) || !samePixels(pixels(t, pic.body), pixels(t, body)) {
 			t.Errorf("%s: the picture is not what was uploaded (%d)", name, pic.status)
 		}
 		for header, want := range map[string]string{
@@ -285,6 +290,13 @@ func TestUploadAndDraw(t *testing.T) {
 	}
 	if r := s.get(t, "/pets/dog/"+strings.Repeat("0", 31)+"1"); r.status != http.StatusNotFound {
 		t.Errorf("a record that is not there: %d", r.status)
+	}
+	// A copy with other metadata is the same picture.
+	const secret = "SECRET 47.1234 N 8.5678 E"
+	copied := phototest.InJPEG(phototest.File("baseline.jpg"), phototest.Segment(0xE1, "Exif\x00\x00"+string(phototest.EXIF(binary.BigEndian, 1, secret))), phototest.Segment(0xFE, secret))
+	r, err := s.uploadForm("label", "cat", "image", string(append(copied, secret...)))
+	if rec := decode[record](t, r.body); err != nil || r.status != http.StatusOK || rec.Created || !bytes.Equal(s.get(t, "/cat/"+rec.ID+".jpg").body, phototest.File("baseline.jpg")) {
+		t.Errorf("a copy with metadata: %d %s %v", r.status, r.body, err)
 	}
 	testFormats(t, s)
 	testConditions(t, s)

@@ -1,5 +1,6 @@
-// Package phototest has pictures for tests: a few made by other encoders (libjpeg, libpng and libwebp through ImageMagick and
-// cwebp), and as many others as a test wants.
+// Package phototest has pictures for tests: a few made by other encoders (libjpeg, libpng and libwebp through ImageMagick,
+// cjpeg and cwebp; dirty.* by exiftool, which has the word SECRET in whatever it wrote), as many others as a test wants, and the dirt
+// to put into them.
 package phototest
 
 import (
@@ -26,12 +27,23 @@ func File(name string) []byte {
 	return b
 }
 
-// Sound are the names of the files that are fit to publish.
-func Sound() []string {
+// Sound are the names of the files that are fit to publish: the JPEGs and WebPs of 40 x 30 pixels, the PNGs of 20 x 15.
+func Sound() []string { return append(Clean(), Dirty()...) }
+
+// Clean are those that nothing can be taken from.
+func Clean() []string {
 	return []string{
-		"baseline.jpg", "progressive.jpg", "cmyk.jpg", "grey.jpg", "exif.jpg",
-		"interlaced.png", "deep.png", "palette.png", "lossy.webp", "lossless.webp", "alpha.webp", "extended.webp",
+		"baseline.jpg", "progressive.jpg", "progressive-grey.jpg", "cmyk.jpg", "grey.jpg", "restart.jpg", "separate.jpg",
+		"bilevel.png", "grey4.png", "rgba.png", "lossy.webp", "lossless.webp", "lossless-alpha.webp", "alpha.webp",
 	}
+}
+
+// Dirty are those with metadata, and Turned those of them that are shown turned to the right by a quarter.
+func Dirty() []string { return append(Turned(), "interlaced.png", "deep.png", "palette.png") }
+
+// Turned is said at Dirty.
+func Turned() []string {
+	return []string{"exif.jpg", "extended.webp", "dirty.jpg", "dirty.png", "dirty.webp"}
 }
 
 func noise(seed uint64, w, h int) image.Image {
