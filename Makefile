@@ -19,7 +19,7 @@ run: ## the whole service on this machine (ADDR=127.0.0.1:8080 DATA=.petpick)
 	@exec build/petpick serve --addr $(ADDR) --data $(DATA)
 
 test: ## every test; needs Go and nothing else
-	go test ./...
+	go test -timeout 30m ./...
 
 test-formats: ## pictures of Debian's encoders, read by Debian's decoders; apt-get install what FORMAT_TOOLS names
 	@for p in $(FORMAT_TOOLS); do dpkg -s $$p >/dev/null 2>&1 || { echo "make test-formats needs $$p: apt-get install $(FORMAT_TOOLS)"; exit 1; }; done
@@ -29,7 +29,7 @@ format-tools: # Debian's packages that test-formats needs
 	@echo $(FORMAT_TOOLS)
 
 race: ## every test under the race detector, but TestMistakes, whose builds are without it; needs a C compiler
-	CGO_ENABLED=1 go test -race -short ./...
+	CGO_ENABLED=1 go test -race -short -timeout 40m ./...
 
 check: check-go lint ## gofmt, vet, staticcheck, tests under the race detector, short fuzzing, template lint
 
