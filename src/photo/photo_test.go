@@ -132,6 +132,11 @@ func TestRefused(t *testing.T) {
 	corrupt := bytes.Clone(palette)
 	corrupt[len(corrupt)-20] ^= 0xFF
 	at := bytes.Index(baseline, []byte("\xFF\xDA"))
+	progressive := phototest.File("progressive.jpg")
+	between := func(segment []byte) []byte {
+		return slices.Insert(bytes.Clone(progressive), bytes.LastIndex(progressive, []byte("\xFF\xDA")), segment...)
+	}
+	idat := bytes.Index(palette, []byte("IDAT")) - 4
 	scan := slices.Insert(bytes.Clone(baseline), len(baseline)-200, 0xFF, 0x00)
 	for _, c := range []struct {
 		name   string
@@ -159,6 +164,10 @@ func TestRefused(t *testing.T) {
 		{"corrupt scan", scan, photo.ErrUnsound, "corrupt"},
 		{"missing tables", replaced(baseline, "\xFF\xC4", "\xFF\xE5"), photo.ErrUnsound, "Huffman table is missing"},
 		{"colours that contradict each other", phototest.InJPEG(baseline, phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "contradict"},
+		{"colours behind the first scan", between(phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "behind its first scan"},
+		{"quantization that changes between scans", between(phototest.Segment(0xDB, "\x00"+strings.Repeat("\x01", 64))), photo.ErrUnsound, "between scans"},
+		{"interrupted picture data", slices.Concat(palette[:idat], phototest.Chunk("IDAT", "\x78"), phototest.Chunk("tEXt", "x\x00"), phototest.Chunk("IDAT", "\x9c"), palette[idat:]),
+			photo.ErrUnsound, "interrupted"},
 		{"corrupt png", corrupt, photo.ErrUnsound, "checksum"},
 		{"corrupt text in a png", replaced(palette, "date:create", "date:CREATE"), photo.ErrUnsound, "checksum of its chunk \"tEXt\""},
 		{"critical chunk", phototest.InPNG(palette, phototest.Chunk("CgBI", "\x50\x00\x20\x02")), photo.ErrUnsound, "CgBI"},

@@ -49,7 +49,7 @@ func Profile(text string) []byte {
 	}{
 		{"desc", append([]byte("desc\x00\x00\x00\x00\x00\x00\x00\xff"), text...)}, {"cprt", append([]byte("text\x00\x00\x00\x00"), text...)},
 		{"wtpt", xyz(0xF6D6, 0x10000, 0xD32D)}, {"rXYZ", xyz(0x6FA2, 0x38F5, 0x390)}, {"gXYZ", xyz(0x6299, 0xB785, 0x18DA)}, {"bXYZ", xyz(0x24A0, 0xF84, 0xB6CF)},
-		{"mmod", private}, {"meta", private}, {"rTRC", append(slices.Clone(curve), text...)}, {"gTRC", curve}, {"bTRC", curve},
+		{"mmod", private}, {"prvt", append([]byte("mft2\x00\x00\x00\x00"), text...)}, {"rTRC", append(slices.Clone(curve), text...)}, {"gTRC", curve}, {"bTRC", curve},
 	}
 	b := make([]byte, 128)
 	copy(b[4:], text[:4]) // the program that made it
