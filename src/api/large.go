@@ -25,7 +25,7 @@ import (
 // announced is in the object's metadata, which the signature of its PUT binds. What is published is what complete has read and checked.
 const (
 	ticketTime      = 15 * time.Minute // that a signature is good for
-	defaultMaxBytes = 50_000_000
+	defaultMaxBytes = photo.MaxBytes   // what a picture may have at all
 	maxAnnouncement = 4 << 10
 
 	metaLabel     = "label"

@@ -37,7 +37,7 @@ import (
 // Limits of a picture.
 const (
 	// MaxBytes of a file.
-	MaxBytes = 32 << 20
+	MaxBytes = 50_000_000
 	// MaxPixels is width x height. The worst kind found, a progressive CMYK JPEG, takes about 24 B a pixel to decode.
 	MaxPixels = 50_000_000
 	// MaxSide is the longest side, the most that JPEG can express.
@@ -46,7 +46,7 @@ const (
 	MaxMetadata = 8 << 20
 	// MaxProfile is the bytes of an ICC profile. Screens have one of some kB, presses up to 3 MB.
 	MaxProfile = 4 << 20
-	// maxParts is how many segments or chunks a file may have. libpng writes chunks of 8 kB: a PNG of MaxBytes has 4,096 of them.
+	// maxParts is how many segments or chunks a file may have. libpng writes chunks of 8 kB: a PNG of MaxBytes has 6,104 of them.
 	maxParts = 16_384
 	// maxScans of a JPEG. Encoders write about ten; each costs a walk over all pixels, however few bytes it has, so that a small
 	// file of thousands would take an hour.
@@ -119,7 +119,7 @@ func (in *Inspector) Publish(ctx context.Context, data []byte) (Published, error
 		return Published{}, err
 	}
 	if len(data) > MaxBytes {
-		return Published{}, unsound("the file has %d bytes; the limit is %d (%d MiB)", len(data), MaxBytes, MaxBytes>>20)
+		return Published{}, unsound("the file has %d bytes; the limit is %d (%d MB)", len(data), MaxBytes, MaxBytes/1_000_000)
 	}
 	o, err := guard(t, func() (outline, error) { return formats[t].parse(data) })
 	if err != nil {

@@ -154,7 +154,7 @@ func TestRefused(t *testing.T) {
 		{"no pixels", phototest.PNGClaiming(0, 10), photo.ErrUnsound, "no pixels"},
 		{"2^31", phototest.PNGClaiming(1<<31, 1<<31), photo.ErrUnsound, "50 million"},
 		{"header and data differ", phototest.PNGClaiming(2, 2), photo.ErrUnsound, "corrupt"},
-		{"too many bytes", append(bytes.Clone(baseline), make([]byte, photo.MaxBytes)...), photo.ErrUnsound, "32 MiB"},
+		{"too many bytes", append(bytes.Clone(baseline), make([]byte, photo.MaxBytes)...), photo.ErrUnsound, "50 MB"},
 		{"animated png", phototest.File("animated.png"), photo.ErrUnsound, "animated"},
 		{"animated webp", phototest.File("animated.webp"), photo.ErrUnsound, "animated"},
 		{"arithmetic-coded jpeg", replaced(baseline, "\xFF\xC0", "\xFF\xC9"), photo.ErrUnsound, "arithmetic-coded, a variant"},
