@@ -315,8 +315,8 @@ func (c *crowd) upload(x *Index, i int) {
 func (c *crowd) run() {
 	stop := make(chan struct{})
 	var tending, sending sync.WaitGroup
+	x := c.process()
 	tending.Go(func() {
-		x := c.process()
 		for {
 			select {
 			case <-time.After(3 * time.Second):
