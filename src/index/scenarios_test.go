@@ -240,11 +240,15 @@ func makeStorm(t *testing.T, seed uint64) (*world, *found) {
 	return w, f
 }
 
-// A run is a pure function of its choices.
+// A run is a pure function of its choices, as long as no two handlers share a process: which of two that wake at the same moment goes on
+// first is the scheduler's choice, which the race detector makes at random.
 func TestARunCanBeRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for seed := range uint64(100) {
 			sc, b, rnd := storm(seed)
+			if sc.together > 1 {
+				continue
+			}
 			w, err := newWorld(sc)
 			if err != nil {
 				t.Fatal(err)
