@@ -1,4 +1,4 @@
-// Package access says who may do what: bearer tokens and the scopes they carry. It knows nothing of HTTP.
+// Package access says who may do what: bearer tokens, the scopes they carry, and what is kept of them. It knows nothing of HTTP or AWS.
 package access
 
 import (
@@ -18,18 +18,43 @@ const (
 	Curate Scope = "curate"
 )
 
+// Scopes are all there are.
+var Scopes = []Scope{Upload, Curate}
+
 var (
-	// ErrUnknown: no token, or one that nobody was given.
-	ErrUnknown = errors.New("unknown token")
-	// ErrScope: a known token without the scope.
-	ErrScope = errors.New("token lacks the scope")
+	// ErrNone: there is no token.
+	ErrNone = errors.New("no token")
+	// ErrUnknown: a token that opens nothing. Its text says why, malformed, unknown or revoked, expired: for the log, never for who sent it.
+	ErrUnknown = errors.New("token refused")
+	// ErrUnavailable: whether a token is good cannot be said at the moment.
+	ErrUnavailable = errors.New("the list of tokens cannot be read")
+	// ErrExists and ErrNotFound are what stores answer.
+	ErrExists   = errors.New("there is such a token already")
+	ErrNotFound = errors.New("there is no such token")
 )
+
+// ScopeError is a good token without the scope.
+type ScopeError struct {
+	Who     string // what logs call the holder
+	Missing Scope
+}
+
+func (e *ScopeError) Error() string {
+	return fmt.Sprintf("token of %s lacks the scope %q", e.Who, e.Missing)
+}
 
 // Grant is what a token stands for.
 type Grant struct {
 	// Name is what logs call the holder.
 	Name   string
 	Scopes []Scope
+}
+
+func (g Grant) allow(scope Scope) (string, error) {
+	if !slices.Contains(g.Scopes, scope) {
+		return g.Name, &ScopeError{g.Name, scope}
+	}
+	return g.Name, nil
 }
 
 // Tokens maps the SHA-256 of a token to its grant. Looking up a hash takes no time that depends on a secret: who guesses cannot
@@ -41,17 +66,17 @@ const DevToken = "dev"
 
 // Dev returns the tokens of a local server: DevToken with every scope.
 func Dev() Tokens {
-	return Tokens{sha256.Sum256([]byte(DevToken)): {Name: "dev", Scopes: []Scope{Upload, Curate}}}
+	return Tokens{sha256.Sum256([]byte(DevToken)): {Name: "dev", Scopes: Scopes}}
 }
 
-// Allow returns the name of the token's holder, ErrUnknown or ErrScope.
-func (t Tokens) Allow(_ context.Context, token string, scope Scope) (string, error) {
-	grant, known := t[sha256.Sum256([]byte(token))]
+// Allow returns the name of the token's holder; errors are ErrNone, ErrUnknown and *ScopeError.
+func (t Tokens) Allow(_ context.Context, text string, scope Scope) (string, error) {
+	if text == "" {
+		return "", ErrNone
+	}
+	grant, known := t[sha256.Sum256([]byte(text))]
 	if !known {
 		return "", ErrUnknown
 	}
-	if !slices.Contains(grant.Scopes, scope) {
-		return grant.Name, fmt.Errorf("%w %q", ErrScope, scope)
-	}
-	return grant.Name, nil
+	return grant.allow(scope)
 }

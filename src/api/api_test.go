@@ -50,7 +50,7 @@ func newHouse() *house {
 	tokens := access.Dev()
 	tokens[sha256.Sum256([]byte("uploader"))] = access.Grant{Name: "an uploader", Scopes: []access.Scope{access.Upload}}
 	tokens[sha256.Sum256([]byte("curator"))] = access.Grant{Name: "a curator", Scopes: []access.Scope{access.Curate}}
-	h.pets = gateway.ServeAPI(api.NewPets(api.Pets{Common: common(), Photos: photo.NewInspector(), Access: tokens}))
+	h.pets = gateway.ServeAPI(api.NewPets(api.Pets{Common: common(), Photos: photo.NewInspector(), Access: tokens, Incoming: api.Incoming{Store: h.store}}))
 	h.random = gateway.ServeFunction(api.NewRandom(api.Random{Common: common(), Photos: h.photos}))
 	return h
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -19,10 +20,12 @@ type Pets struct {
 	Common
 	Photos *photo.Inspector
 	Access interface {
-		// Allow returns the name of the token's holder, access.ErrUnknown or access.ErrScope.
+		// Allow returns what logs call the token's holder, or one of the errors of access.
 		Allow(ctx context.Context, token string, scope access.Scope) (string, error)
 	}
-	Incoming Incoming
+	// OpenUploads lets everyone upload, without a token. Nothing opens curation.
+	OpenUploads bool
+	Incoming    Incoming
 	// Purge deletes the old versions of an object, too.
 	Purge func(ctx context.Context, key string) error
 	// Now is the wall clock; nil means time.Now.
@@ -50,13 +53,22 @@ func NewPets(cfg Pets) http.Handler {
 	})
 }
 
-// allow checks the token before anything of the body is looked at.
+// allow checks the token before anything of the body is looked at, and returns what the log calls its holder.
 func (c *Pets) allow(r *http.Request, scope access.Scope) (string, error) {
+	open := c.OpenUploads && scope == access.Upload
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", access.ErrUnknown
+	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+		if open {
+			return "anyone", nil
+		}
+		return "", access.ErrNone
 	}
-	return c.Access.Allow(r.Context(), strings.TrimSpace(token), scope)
+	// Who sends a token where none is needed wants to be known by it, and to hear when it is not good.
+	who, err := c.Access.Allow(r.Context(), token, scope)
+	if lacking := (*access.ScopeError)(nil); open && errors.As(err, &lacking) {
+		return who, nil
+	}
+	return who, err
 }
 
 func (c *Pets) show(w http.ResponseWriter, r *http.Request) error {
@@ -132,7 +144,11 @@ func (c *Pets) healthz(w http.ResponseWriter, r *http.Request) error {
 			return unavailable(fmt.Sprintf("the store has not answered for %s: draws of %s go on from what is in memory", failing.Round(time.Second), label))
 		}
 	}
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	uploads := "token"
+	if c.OpenUploads {
+		uploads = "open"
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "uploads": uploads})
 }
 
 func robots(w http.ResponseWriter, _ *http.Request) error {

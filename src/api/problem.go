@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"petpick/src/access"
@@ -34,9 +35,13 @@ func (p *Problem) with(name, value string) *Problem {
 	return p
 }
 
+// challenge is RFC 6750's, section 3.
+const challenge = `Bearer realm="petpick"`
+
 // problemOf is the only table from errors to statuses. Whatever it does not know is a 500 that tells the client nothing.
 func problemOf(err error) *Problem {
 	var p *Problem
+	var scope *access.ScopeError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -44,10 +49,15 @@ func problemOf(err error) *Problem {
 		return refuse(http.StatusBadRequest, pet.ErrLabel.Error())
 	case errors.Is(err, pet.ErrWeight):
 		return refuse(http.StatusBadRequest, pet.ErrWeight.Error())
-	case errors.Is(err, access.ErrUnknown):
-		return refuse(http.StatusUnauthorized, "this needs a bearer token that is known here").with("WWW-Authenticate", `Bearer realm="petpick"`)
-	case errors.Is(err, access.ErrScope):
-		return refuse(http.StatusForbidden, err.Error())
+	case errors.Is(err, access.ErrNone):
+		return refuse(http.StatusUnauthorized, "this needs a bearer token").with("WWW-Authenticate", challenge)
+	case errors.Is(err, access.ErrUnknown): // why is for the log: the holder of a token must not learn what is wrong with another's
+		return refuse(http.StatusUnauthorized, "this token opens nothing here").with("WWW-Authenticate", challenge+`, error="invalid_token"`)
+	case errors.As(err, &scope):
+		return refuse(http.StatusForbidden, fmt.Sprintf("the token lacks the scope %q", scope.Missing)).
+			with("WWW-Authenticate", fmt.Sprintf(`%s, error="insufficient_scope", scope=%q`, challenge, scope.Missing))
+	case errors.Is(err, access.ErrUnavailable):
+		return unavailable("tokens cannot be checked at the moment; send the request again")
 	case errors.Is(err, index.ErrEmpty):
 		return refuse(http.StatusNotFound, "there is no picture to draw for this label")
 	case errors.Is(err, index.ErrNoPicture), errors.Is(err, pet.ErrID):

@@ -28,6 +28,32 @@ type Config struct {
 	DistributionParameter string
 }
 
+// Upload is the environment of the upload function.
+type Upload struct {
+	Config
+	// TokensPath is the SSM path below which the tokens are. PETPICK_TOKENS_PATH, required.
+	TokensPath string
+	// OpenUploads lets everyone upload without a token. PETPICK_OPEN_UPLOADS, true or false, false when not set.
+	OpenUploads bool
+}
+
+// LoadUpload is Load for the upload function.
+func LoadUpload(getenv func(string) string) (Upload, error) {
+	cfg, faults := Load(getenv)
+	up := Upload{Config: cfg, TokensPath: getenv("PETPICK_TOKENS_PATH")}
+	if !strings.HasPrefix(up.TokensPath, "/") {
+		faults = errors.Join(faults, fmt.Errorf("PETPICK_TOKENS_PATH is %q: not a path such as /petpick/dev/tokens", up.TokensPath))
+	}
+	switch open := getenv("PETPICK_OPEN_UPLOADS"); open {
+	case "true":
+		up.OpenUploads = true
+	case "false", "":
+	default: // a slip of the pen must not open anything, nor pass unseen
+		faults = errors.Join(faults, fmt.Errorf("PETPICK_OPEN_UPLOADS is %q: neither true nor false", open))
+	}
+	return up, faults
+}
+
 // Load reads the environment by getenv and reports every fault at once.
 func Load(getenv func(string) string) (Config, error) {
 	var faults []error

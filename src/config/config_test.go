@@ -30,6 +30,31 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestLoadUpload(t *testing.T) {
+	env := map[string]string{"PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/u", "PETPICK_DISTRIBUTION_PARAMETER": "/d"}
+	for _, c := range []struct{ path, open, fault string }{
+		{"/petpick/dev/tokens", "", ""}, {"/petpick/dev/tokens", "false", ""}, {"/petpick/dev/tokens", "true", ""},
+		{"", "", "PETPICK_TOKENS_PATH"}, {"tokens", "", "PETPICK_TOKENS_PATH"},
+		{"/t", "yes", "PETPICK_OPEN_UPLOADS"}, {"/t", "TRUE", "PETPICK_OPEN_UPLOADS"}, {"/t", " true", "PETPICK_OPEN_UPLOADS"},
+	} {
+		env["PETPICK_TOKENS_PATH"], env["PETPICK_OPEN_UPLOADS"] = c.path, c.open
+		cfg, err := config.LoadUpload(func(k string) string { return env[k] })
+		if c.fault != "" {
+			if err == nil || !strings.Contains(err.Error(), c.fault) || cfg.OpenUploads {
+				t.Errorf("%+v: got %v, open %v", c, err, cfg.OpenUploads)
+			}
+			continue
+		}
+		if err != nil || cfg.TokensPath != c.path || cfg.OpenUploads != (c.open == "true") || cfg.PhotosBucket != "p" {
+			t.Errorf("%+v: got %+v, %v", c, cfg, err)
+		}
+	}
+	_, err := config.LoadUpload(func(string) string { return "" })
+	if err == nil || !strings.Contains(err.Error(), "PETPICK_TOKENS_PATH") || !strings.Contains(err.Error(), "PETPICK_PHOTOS_BUCKET") {
+		t.Errorf("nothing set: not every fault is named: %v", err)
+	}
+}
+
 func TestPublicURL(t *testing.T) {
 	answers := []struct {
 		status int

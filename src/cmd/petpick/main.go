@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0

@@ -39,6 +39,8 @@ type serveConfig struct {
 	photosBucket, indexBucket  string
 	s3Endpoint, s3Addr, region string
 	logLevel                   string
+	open                       bool
+	stage                      string // of a deployed stack, instead of all the rest
 }
 
 func serveCommand() *cobra.Command {
@@ -49,7 +51,7 @@ func serveCommand() *cobra.Command {
 		Long: `Runs the service on this machine: an S3 server, the functions, and the edge in front of them, as the
 CloudFormation template in this program describes them. Pictures and index stay in the data folder.
 
-On loopback the bearer token "dev" may do everything.`,
+On loopback the bearer token "dev" may do everything; petpick token makes others. With --open everyone may upload, without a token.`,
 		Example: `  petpick serve
   petpick serve --addr 127.0.0.1:9090 --data /var/tmp/pets
   AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… petpick serve --s3-endpoint http://127.0.0.1:9000`,
@@ -61,6 +63,7 @@ On loopback the bearer token "dev" may do everything.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.addr, "addr", "127.0.0.1:8080", "address to listen on, on loopback")
 	f.StringVar(&cfg.publicURL, "public-url", "", "base URL in absolute links (default http://ADDR)")
+	f.BoolVar(&cfg.open, "open", false, "let everyone upload without a token; to curate still takes one")
 	f.StringVar(&cfg.logLevel, "log-level", "info", "debug, info, warn or error")
 	storeFlags(cmd, &cfg)
 	return cmd
@@ -130,6 +133,9 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		return err
 	}
 	banner(stdout, cfg, store)
+	if cfg.open {
+		log.Warn("uploads are open to everyone, without a token: --open says so")
+	}
 	upkeep, stopUpkeep := context.WithCancel(ctx)
 	defer stopUpkeep()
 	go tendEachMinute(upkeep, cfg, store, forget, log.With(slog.String("function", "tend")))
@@ -179,7 +185,9 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 	distribution, err = edge.New(edge.Config{
 		Template: infra.Template,
 		APIs: map[string]gateway.API{"UploadFunction": gateway.ServeAPI(api.NewPets(api.Pets{
-			Common: common("upload"), Photos: photo.NewInspector(), Access: access.Dev(), Purge: photos.Purge,
+			Common: common("upload"), Photos: photo.NewInspector(), Purge: photos.Purge, OpenUploads: cfg.open,
+			// Reading a folder costs nothing: no need to wait a minute for a token.
+			Access:   access.NewKeyring(access.Config{Store: localTokens(cfg.data), Known: access.Dev(), Lag: time.Second, Log: log}),
 			Incoming: api.Incoming{Store: derived, Presign: derived.Presign},
 		}))},
 		Functions: map[string]gateway.Function{"RandomFunction": gateway.ServeFunction(api.NewRandom(api.Random{
@@ -245,6 +253,10 @@ func listen(ctx context.Context, l net.Listener, h http.Handler, storeDone <-cha
 }
 
 func banner(w io.Writer, cfg serveConfig, store *store) {
+	warning := ""
+	if cfg.open {
+		warning = "OPEN:  everyone who reaches this address may upload, without a token (--open)\n"
+	}
 	fmt.Fprintf(w, `petpick is at %[1]s
 
   curl -H 'Authorization: Bearer dev' -F label=cat -F image=@cat.jpg %[1]s/upload
@@ -252,12 +264,12 @@ func banner(w io.Writer, cfg serveConfig, store *store) {
   curl '%[1]s/random?label=cat&format=json'
   curl %[1]s/stats
 
-data:  %[2]s
+%[8]sdata:  %[2]s
 s3:    AWS_ACCESS_KEY_ID=%[3]s AWS_SECRET_ACCESS_KEY=%[4]s AWS_DEFAULT_REGION=%[5]s \
          aws --endpoint-url %[6]s s3 ls s3://%[7]s --recursive
 stop:  Ctrl-C
 
-`, cfg.publicURL, cfg.data, store.accessKey, store.shownSecret, cfg.region, store.endpoint, cfg.photosBucket)
+`, cfg.publicURL, cfg.data, store.accessKey, store.shownSecret, cfg.region, store.endpoint, cfg.photosBucket, warning)
 }
 
 func isTerminal(w io.Writer) bool {

@@ -18,6 +18,7 @@ import (
 
 	"petpick/src/blob/s3blob"
 	"petpick/src/blob/s3server"
+	"petpick/src/cdn"
 )
 
 // store is the S3 server that everything is kept in: the embedded one, or another.
@@ -29,6 +30,7 @@ type store struct {
 	accessKey, shownSecret string
 	stop                   func() error
 	done                   <-chan struct{} // closed when the embedded server ends; nil for another
+	forget                 forgetFunc      // of a deployed stack's distribution; nil for others
 }
 
 func openStore(ctx context.Context, cfg serveConfig) (*store, error) {
@@ -49,6 +51,17 @@ func openStore(ctx context.Context, cfg serveConfig) (*store, error) {
 		}
 	}
 	return st, nil
+}
+
+// openStack opens the buckets of a deployed stack, names them in cfg, and makes none.
+func openStack(ctx context.Context, cfg *serveConfig) (*store, error) {
+	aws, found, err := findStage(ctx, cfg.stage)
+	if err != nil {
+		return nil, err
+	}
+	cfg.photosBucket, cfg.indexBucket = found.PhotosBucket, found.IndexBucket
+	distribution := cdn.New(aws, "", func(context.Context) (string, error) { return found.Distribution, nil })
+	return &store{aws: aws, client: s3blob.Client(aws, ""), forget: distribution.Forget, stop: func() error { return nil }}, nil
 }
 
 // connect uses another server, with the credentials that the aws command would use.

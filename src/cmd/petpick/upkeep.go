@@ -28,20 +28,13 @@ func onStore(cmd *cobra.Command, work func(ctx context.Context, label pet.Label,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		stderr := cmd.ErrOrStderr()
 		log := slog.New(tint.NewTextHandler(stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: !isTerminal(stderr)}))
-		if cfg.s3Endpoint == "" { // the folder is one process's at a time
-			unlock, err := lockData(&cfg)
-			if err != nil {
-				return fmt.Errorf("%w: use the --s3-endpoint that it printed", err)
-			}
-			defer unlock()
-		}
-		store, err := openStore(cmd.Context(), cfg)
+		store, err := openFor(cmd.Context(), &cfg)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, store.stop()) }()
 		indexes := index.OpenAll(index.Config{
-			Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Log: log,
+			Photos: s3blob.New(store.client, cfg.photosBucket), Index: s3blob.New(store.client, cfg.indexBucket), Forget: store.forget, Log: log,
 		})
 		var errs []error
 		for _, label := range pet.Labels {
@@ -52,7 +45,33 @@ func onStore(cmd *cobra.Command, work func(ctx context.Context, label pet.Label,
 		return errors.Join(errs...)
 	}
 	storeFlags(cmd, &cfg)
+	stageFlag(cmd, &cfg.stage)
+	for _, other := range []string{"data", "s3-endpoint", "s3-addr", "region", "photos-bucket", "index-bucket"} {
+		cmd.MarkFlagsMutuallyExclusive("stage", other)
+	}
 	return cmd
+}
+
+// openFor opens a deployed stack, another S3 server, or the data folder, which is one process's at a time.
+func openFor(ctx context.Context, cfg *serveConfig) (*store, error) {
+	switch {
+	case cfg.stage != "":
+		return openStack(ctx, cfg)
+	case cfg.s3Endpoint != "":
+		return openStore(ctx, *cfg)
+	}
+	unlock, err := lockData(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%w: use the --s3-endpoint that it printed", err)
+	}
+	st, err := openStore(ctx, *cfg)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	stop := st.stop
+	st.stop = func() error { defer unlock(); return stop() }
+	return st, nil
 }
 
 func tendCommand() *cobra.Command {
@@ -62,7 +81,8 @@ func tendCommand() *cobra.Command {
 		Long: `Folds what crashed writers left in the journal, merges segments, and deletes those that nothing lists.
 petpick serve does it each minute, and on AWS a scheduled function does. Any number may run at once.`,
 		Example: `  petpick tend
-  petpick tend --s3-endpoint http://127.0.0.1:9000`,
+  petpick tend --s3-endpoint http://127.0.0.1:9000
+  petpick tend --stage dev`,
 	}, func(ctx context.Context, _ pet.Label, idx *index.Index) error { return idx.Tend(ctx) })
 }
 
@@ -95,7 +115,8 @@ With --repair they are mended. It may run beside everything else.
 
 The exit status is 0 when nothing is wrong (or everything was mended), 1 when faults are left, 2 when it could not run.`,
 		Example: `  petpick fsck
-  petpick fsck --repair --s3-endpoint http://127.0.0.1:9000`,
+  petpick fsck --repair --s3-endpoint http://127.0.0.1:9000
+  petpick fsck --stage dev`,
 	}
 	onStore(cmd, func(ctx context.Context, label pet.Label, idx *index.Index) error {
 		return reported(cmd, label, "checked", func(report func(index.Fault), progress func(int)) error {
@@ -138,7 +159,8 @@ func reindexCommand() *cobra.Command {
 		Long: `Makes the index anew from the photos bucket, whatever is left of the old one, and then checks it. It may run beside everything
 else; uploads of the last half minute make it wait for as long. What cannot be read of the old index is replaced, but not what a newer
 program wrote. The exit status is 1 when faults are left that only a person can mend.`,
-		Example: `  petpick reindex`,
+		Example: `  petpick reindex
+  petpick reindex --stage dev`,
 	}
 	onStore(cmd, func(ctx context.Context, label pet.Label, idx *index.Index) error {
 		return reported(cmd, label, "read", func(report func(index.Fault), progress func(int)) error {

@@ -10,6 +10,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"petpick/src/access"
+	"petpick/src/access/ssmtokens"
 	"petpick/src/api"
 	"petpick/src/blob/s3blob"
 	"petpick/src/cdn"
@@ -30,13 +31,16 @@ func main() {
 }
 
 func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
-	cfg, err := config.Load(os.Getenv)
+	cfg, err := config.LoadUpload(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
 	aws, err := awsconfig.LoadDefaultConfig(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.OpenUploads {
+		log.Warn("uploads are open to everyone, without a token: the stack's parameter OpenUploads says so")
 	}
 	s3 := s3blob.Client(aws, "")
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
@@ -48,7 +52,6 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 			Trace:     gateway.TraceOf, Log: log, Served: slog.LevelInfo,
 		},
 		Photos: photo.NewInspector(), Purge: photos.Purge, Incoming: api.Incoming{Store: store, Presign: store.Presign},
-		// Nobody, until tokens are kept somewhere: closed is the safe side.
-		Access: access.Tokens{},
+		Access: access.NewKeyring(access.Config{Store: ssmtokens.New(aws, cfg.TokensPath), Log: log}), OpenUploads: cfg.OpenUploads,
 	})), nil
 }
