@@ -168,7 +168,7 @@ var mistakes = []mistake{
 				return Result{}, err
 			}
 			err = x.decide(ctx, id,`},
-		{"write.go", "version, err := x.announce(ctx, note{id: id})", "version, err := x.announce(ctx, note{id: id, key: early})"},
+		{"write.go", "res.Version, err = x.announce(ctx, note{id: id})", "res.Version, err = x.announce(ctx, note{id: id, key: early})"},
 		{"write.go", "key, err := x.post(ctx, n)", `
 			key, err := n.key, error(nil)
 			if key == "" {

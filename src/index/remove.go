@@ -43,10 +43,10 @@ func (x *Index) RemoveIf(ctx context.Context, id pet.ID, block bool, holds func(
 	res := Result{Picture: pic}
 	next := func(old verdict) (verdict, error) {
 		known := pic.under(old)
-		res.Before = old.described(known.Weight, unreadable)
 		if holds != nil && (unreadable || x.standing(id, old) != nil || !holds(known)) {
 			return old, fmt.Errorf("%s/%s: %w", x.label, id, ErrChanged)
 		}
+		res.Before = old.described(known.Weight, unreadable)
 		return verdict{state: state, when: x.now()}, nil
 	}
 	err = x.intending(ctx, id, func() (err error) {

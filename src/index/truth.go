@@ -93,6 +93,10 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 		}
 		return errHead
 	})
+	if err == nil && errHead != nil && v.state != removed && v.state != blocked {
+		// A removal deletes the photo behind its verdict: it may have come between the two readings.
+		v, _, err = x.verdict(ctx, id)
+	}
 	if err == nil {
 		err = x.standing(id, v)
 	}

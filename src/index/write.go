@@ -25,7 +25,8 @@ type Result struct {
 	Created bool
 	// Version is a version of the index that has the change.
 	Version uint64
-	// Before says what a change of weight, or a removal, has ended: a weight, "removed" or "blocked".
+	// Before says what a change of weight, or a removal, puts an end to: a weight, "removed" or "blocked". Beside an error it says that
+	// the change was begun, and may be done, by upkeep at the latest; else it is empty then.
 	Before string
 }
 
@@ -121,25 +122,24 @@ func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(P
 	if err != nil {
 		return Result{}, err
 	}
-	var before Picture
+	res := Result{Picture: pic}
 	err = x.decide(ctx, id, func(old verdict) (verdict, error) {
+		before := pic.under(old)
 		if err := x.standing(id, old); err != nil {
 			return old, err
 		}
-		if before = pic.under(old); holds != nil && !holds(before) {
+		if holds != nil && !holds(before) {
 			return old, fmt.Errorf("%s/%s: %w", x.label, id, ErrChanged)
 		}
+		res.Before = before.Weight.String()
+		// As this change leaves it, which is what its caller asks about; it may be changed again at any moment.
+		res.Picture = before.under(verdict{state: live, seq: before.Seq + 1, weight: w})
 		return verdict{state: live, weight: w}, nil
 	})
-	if err != nil {
-		return Result{}, err
+	if err == nil {
+		res.Version, err = x.announce(ctx, note{id: id})
 	}
-	version, err := x.announce(ctx, note{id: id})
-	if err != nil {
-		return Result{}, err
-	}
-	// As this change has left it, which is what its caller asked about; it may have been changed again since.
-	return Result{Picture: before.under(verdict{state: live, seq: before.Seq + 1, weight: w}), Version: version, Before: before.Weight.String()}, nil
+	return res, err
 }
 
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the
