@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"photo":         {"pet"},
 	"access":        {},
 	"config":        {},
+	"client":        {"pet"},
 	"cdn":           {},
 	"gateway":       {},
 	"api":           {"access", "blob", "gateway", "index", "pet", "photo"},
@@ -31,7 +32,7 @@ var allowed = map[string][]string{
 	"cmd/upload":    {"access", "api", "blob/s3blob", "cdn", "config", "gateway", "index", "photo"},
 	"cmd/random":    {"api", "blob/s3blob", "config", "gateway", "index"},
 	"cmd/tend":      {"blob/s3blob", "cdn", "config", "index"},
-	"cmd/petpick":   {"access", "api", "blob", "blob/s3blob", "blob/s3server", "config", "edge", "gateway", "index", "pet", "photo", "infra"},
+	"cmd/petpick":   {"access", "api", "blob", "blob/s3blob", "blob/s3server", "client", "config", "edge", "gateway", "index", "pet", "photo", "infra"},
 
 	"index/drawtest":  {},
 	"photo/phototest": {},
