@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"access":        {},
 	"stack":         {},
 	"config":        {},
+	"client":        {"pet"},
 	"cdn":           {},
 	"gateway":       {},
 	"api":           {"access", "blob", "gateway", "index", "pet", "photo"},
@@ -33,7 +34,7 @@ var allowed = map[string][]string{
 	"cmd/random":    {"api", "blob/s3blob", "config", "gateway", "index"},
 	"cmd/tend":      {"blob/s3blob", "cdn", "config", "index"},
 	"cmd/petpick": {
-		"access", "access/ssmtokens", "api", "blob", "blob/s3blob", "blob/s3server", "cdn", "config", "edge", "gateway", "index", "pet", "photo", "stack", "infra",
+		"access", "access/ssmtokens", "api", "blob", "blob/s3blob", "blob/s3server", "cdn", "client", "config", "edge", "gateway", "index", "pet", "photo", "stack", "infra",
 	},
 
 	"access/ssmtokens": {"access"},

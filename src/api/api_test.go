@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -50,7 +51,11 @@ func newHouse() *house {
 	tokens := access.Dev()
 	tokens[sha256.Sum256([]byte("uploader"))] = access.Grant{Name: "an uploader", Scopes: []access.Scope{access.Upload}}
 	tokens[sha256.Sum256([]byte("curator"))] = access.Grant{Name: "a curator", Scopes: []access.Scope{access.Curate}}
-	h.pets = gateway.ServeAPI(api.NewPets(api.Pets{Common: common(), Photos: photo.NewInspector(), Access: tokens, Incoming: api.Incoming{Store: h.store}}))
+	h.pets = gateway.ServeAPI(api.NewPets(api.Pets{Common: common(), Photos: photo.NewInspector(), Access: tokens, Incoming: api.Incoming{
+		Store: h.store, Presign: func(_ context.Context, key string, _ int64, _ blob.Attr, _ time.Duration) (string, map[string]string, error) {
+			return "https://bucket.example/" + key, map[string]string{"if-none-match": "*"}, nil
+		},
+	}}))
 	h.random = gateway.ServeFunction(api.NewRandom(api.Random{Common: common(), Photos: h.photos}))
 	return h
 }
@@ -253,7 +258,7 @@ func TestMethodsAndRoutes(t *testing.T) {
 		{"GET", "/healthz", "$default", 404, ""}, // the template has no such route: so have we
 		{"PATCH", "/healthz", "$default", 405, "GET, HEAD"},
 		{"GET", "/upload", "$default", 405, "POST"},
-		{"PUT", "/pets/cat/x", "$default", 405, "GET, HEAD, DELETE"},
+		{"PUT", "/pets/cat/x", "$default", 405, "GET, HEAD, PATCH, DELETE"},
 		{"GET", "/pets/cat", "$default", 404, ""},
 		{"GET", "/healthz/", "$default", 404, ""},
 		{"GET", "//healthz", "$default", 404, ""},

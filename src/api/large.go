@@ -148,14 +148,14 @@ func (c *Pets) complete(w http.ResponseWriter, r *http.Request) error {
 	}
 	res, err := c.publish(r.Context(), o)
 	if err != nil {
-		return err
+		return c.uploaded(w, r, who, res, err)
 	}
 	// The file has all its metadata still: nothing but the picture's name stays of it. Who was here first has left the same.
 	done := blob.Attr{Meta: map[string]string{metaPublished: pet.Key(res.Label, res.ID)}}
 	if _, err := c.Incoming.Store.Swap(r.Context(), o.Key, o.ETag, []byte(name), done); err != nil && !errors.Is(err, blob.ErrChanged) {
 		c.Log.WarnContext(r.Context(), "a file stays in incoming until it expires", slog.String("ticket", name), slog.Any("error", err))
 	}
-	return c.uploaded(w, r, who, res)
+	return c.uploaded(w, r, who, res, nil)
 }
 
 // fetch reads what was sent under a ticket, unless it is larger than anything that was ever announced.

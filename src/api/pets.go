@@ -40,17 +40,24 @@ func NewPets(cfg Pets) http.Handler {
 	if cfg.Incoming.MaxBytes == 0 {
 		cfg.Incoming.MaxBytes = defaultMaxBytes
 	}
-	return newServer(cfg.Common, map[string]handler{
-		"POST /uploads":                   cfg.announce,
-		"POST /uploads/{ticket}/complete": cfg.complete,
-		"POST /upload":                    cfg.upload,
-		"GET /pets/{label}/{id}":          cfg.show,
-		"DELETE /pets/{label}/{id}":       cfg.remove,
-		"GET /stats":                      cfg.stats,
-		"GET /healthz":                    cfg.healthz,
+	return newServer(cfg.Common, cfg.routes())
+}
+
+func (c *Pets) routes() map[string]handler {
+	return map[string]handler{
+		"POST /uploads":                   c.announce,
+		"POST /uploads/{ticket}/complete": c.complete,
+		"POST /upload":                    c.upload,
+		"GET /pets":                       c.list,
+		"GET /pets/{label}/{id}":          c.show,
+		"PATCH /pets/{label}/{id}":        c.weigh,
+		"DELETE /pets/{label}/{id}":       c.remove,
+		"GET /stats":                      c.stats,
+		"GET /healthz":                    c.healthz,
+		"GET /openapi.yaml":               openAPI,
 		"GET /robots.txt":                 robots,
 		"GET /{$}":                        page,
-	})
+	}
 }
 
 // allow checks the token before anything of the body is looked at, and returns what the log calls its holder.
@@ -149,6 +156,15 @@ func (c *Pets) healthz(w http.ResponseWriter, r *http.Request) error {
 		uploads = "open"
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "uploads": uploads})
+}
+
+//go:embed openapi.yaml
+var openAPIText []byte
+
+func openAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, err := w.Write(openAPIText)
+	return err
 }
 
 func robots(w http.ResponseWriter, _ *http.Request) error {

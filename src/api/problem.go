@@ -68,6 +68,8 @@ func problemOf(err error) *Problem {
 		return refuse(http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, index.ErrRemoved), errors.Is(err, index.ErrBlocked):
 		return refuse(http.StatusGone, "this picture was removed")
+	case errors.Is(err, index.ErrChanged):
+		return refuse(http.StatusPreconditionFailed, "the picture is not as If-Match says: somebody else has changed it; read its record again")
 	case errors.Is(err, index.ErrFormat): // what to run is for the operator, and in the log
 		return unavailable("what is stored cannot be read at the moment; send the request again")
 	case errors.Is(err, index.ErrBusy):

@@ -28,10 +28,14 @@ func (chacha) Uint64() uint64 { return rand.Uint64() }
 
 // NewRandom returns the handler of /random.
 func NewRandom(cfg Random) http.Handler {
-	return newServer(cfg.Common, map[string]handler{
-		"GET /random":     cfg.draw,
+	return newServer(cfg.Common, cfg.routes())
+}
+
+func (c *Random) routes() map[string]handler {
+	return map[string]handler{
+		"GET /random":     c.draw,
 		"OPTIONS /random": preflight,
-	})
+	}
 }
 
 func preflight(w http.ResponseWriter, _ *http.Request) error {

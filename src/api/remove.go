@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"petpick/src/access"
+	"petpick/src/index"
 	"petpick/src/pet"
 )
 
@@ -42,19 +43,24 @@ func (c *Pets) remove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	res, err := c.Indexes[label].Remove(r.Context(), id, block)
+	holds, err := ifMatch(r)
 	if err != nil {
 		return err
 	}
-	old := "kept by the store for as long as its lifecycle rule says (KeepRemovedDays)"
-	if purge {
-		if err := c.Purge(r.Context(), pet.Key(label, id)); err != nil {
-			return err
-		}
-		old = "deleted"
+	after, old := "removed", "kept by the store for as long as its lifecycle rule says (KeepRemovedDays)"
+	if block {
+		after = "blocked"
 	}
-	c.Log.InfoContext(r.Context(), "removed", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
-		slog.String("label", string(label)), slog.String("id", id.String()), slog.Bool("blocked", block), slog.Bool("purged", purge))
+	res, err := c.Indexes[label].RemoveIf(r.Context(), id, block, holds)
+	if err == nil && purge {
+		old, err = "deleted", c.Purge(r.Context(), pet.Key(label, id))
+	}
+	if res.Before != "" {
+		c.audit(r, "removed", who, index.Picture{Label: label, ID: id}, res.Before, after, err, slog.Bool("purge", purge))
+	}
+	if err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, receipt{
 		ID: id.String(), Label: label, IndexVersion: res.Version, Bytes: "deleted", OldVersions: old, Invalidated: "/" + pet.Key(label, id), Blocked: block,
 		Limits: limitsOf(block),

@@ -64,15 +64,21 @@ func (c *Pets) upload(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	res, err := c.store(r.Context(), label, weight, s.image)
-	if err != nil {
-		return err
-	}
-	return c.uploaded(w, r, who, res)
+	return c.uploaded(w, r, who, res, err)
 }
 
-func (c *Pets) uploaded(w http.ResponseWriter, r *http.Request, who string, res index.Result) error {
-	c.Log.InfoContext(r.Context(), "uploaded", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
-		slog.String("label", string(res.Label)), slog.String("id", res.ID.String()), slog.Bool("created", res.Created), slog.Int64("bytes", res.Bytes))
+func (c *Pets) uploaded(w http.ResponseWriter, r *http.Request, who string, res index.Result, err error) error {
+	if err != nil {
+		if problemOf(err).Status >= http.StatusInternalServerError && res.Label != "" { // it may be drawn all the same
+			c.audit(r, "uploaded", who, res.Picture, "unknown", "unknown", err)
+		}
+		return err
+	}
+	before := res.Weight.String()
+	if res.Created {
+		before = "absent"
+	}
+	c.audit(r, "uploaded", who, res.Picture, before, res.Weight.String(), nil, slog.Bool("created", res.Created), slog.Int64("bytes", res.Bytes))
 	return c.answerUpload(w, r, res)
 }
 
@@ -96,16 +102,17 @@ func (c *Pets) store(ctx context.Context, label pet.Label, weight pet.Weight, im
 	if err != nil {
 		return index.Result{}, err
 	}
-	res, err := c.Indexes[label].Add(ctx, index.Photo{
-		ID: pet.NewID(sha256.Sum256(p.Body), p.Type), Body: p.Body, Width: p.Width, Height: p.Height, Weight: weight,
-	})
+	id := pet.NewID(sha256.Sum256(p.Body), p.Type)
+	res, err := c.Indexes[label].Add(ctx, index.Photo{ID: id, Body: p.Body, Width: p.Width, Height: p.Height, Weight: weight})
 	switch {
+	case err == nil:
+		return res, nil
 	case errors.Is(err, index.ErrBlocked):
 		err = refuse(http.StatusUnavailableForLegalReasons, "this picture was removed and may not be uploaded again")
 	case errors.Is(err, index.ErrRemoved):
 		err = refuse(http.StatusConflict, "this picture was removed a moment ago: upload it again in 16 minutes").with("Retry-After", "960")
 	}
-	return res, err
+	return index.Result{Picture: index.Picture{Label: label, ID: id}}, err
 }
 
 // readSubmission takes the fields from a form, or the picture from the body and the rest from the query. The query may also

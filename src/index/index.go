@@ -29,6 +29,8 @@ var (
 	ErrRemoved = errors.New("picture removed")
 	// ErrBlocked: the picture was removed, and may not come back.
 	ErrBlocked = errors.New("picture blocked")
+	// ErrChanged: the picture is not as the caller of SetIf or RemoveIf had to find it.
+	ErrChanged = errors.New("picture changed")
 	// ErrBusy: the change could not be brought into the index in time. It is durable in the photos bucket; asking again
 	// finishes it.
 	ErrBusy = errors.New("index busy")

@@ -63,6 +63,7 @@ type account struct {
 	truths []pet.Weight // all that the truth ever said, in order
 	floor  int          // what is acknowledged: the index says this truth, or a later one
 	broken bool         // a change of it was not acknowledged: it may be half done
+	first  bool         // somebody was the first to decide on it
 	stray  bool         // a late upload of its bytes has landed: no order of ours keeps it from landing after a removal
 	// What is so at present: blocked, removed or blocked, with bytes in the photos bucket.
 	blocked, removed, bytes bool
@@ -109,6 +110,9 @@ func (l ledger) digest(h *maphash.Hash) {
 		}
 		if a.stray {
 			writeUint(h, 2)
+		}
+		if a.first {
+			writeUint(h, 3)
 		}
 	}
 }
@@ -265,7 +269,7 @@ func (r *run) prepare(a *actor, o op) {
 func (r *run) finish(a *actor) {
 	o, err := a.op(), a.err
 	r.note("      p%d has done: %s: %v", a.n, o, err)
-	clean := err == nil || gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
+	clean := err == nil || errors.Is(err, ErrChanged) || gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
 	if !clean && errors.Is(err, ErrFormat) {
 		r.fail("format: %s: %v", o, err)
 	}
@@ -277,11 +281,20 @@ func (r *run) finish(a *actor) {
 	switch {
 	case o.changes():
 		acc := &r.accounts[o.pic]
-		if !clean {
+		if !clean || errors.Is(err, ErrChanged) && r.faulty { // the answer to its change may have been lost
 			acc.broken = true
+		}
+		if errors.Is(err, ErrChanged) && len(r.actors) == 1 {
+			r.fail("refused: %s: %v, and nobody else was here", o, err)
 		}
 		if err != nil {
 			return
+		}
+		if o.do == "first" {
+			if acc.first {
+				r.fail("both-first: two have decided on picture %d as the first", o.pic)
+			}
+			acc.first = true
 		}
 		acc.floor = max(acc.floor, a.mark)
 		if said := r.said[o.pic]; !slices.Contains(acc.truths[acc.floor:], said) {

@@ -162,13 +162,13 @@ var mistakes = []mistake{
 		`},
 	}, "add-dies", "bytes-gone"},
 	{"a TOUCH before its verdict", []edit{
-		{"write.go", "	err := x.decide(ctx, id,", `
+		{"write.go", "	err = x.decide(ctx, id,", `
 			early, err := x.post(ctx, note{id: id})
 			if err != nil {
 				return Result{}, err
 			}
 			err = x.decide(ctx, id,`},
-		{"write.go", "version, err := x.announce(ctx, note{id: id})", "version, err := x.announce(ctx, note{id: id, key: early})"},
+		{"write.go", "res.Version, err = x.announce(ctx, note{id: id})", "res.Version, err = x.announce(ctx, note{id: id, key: early})"},
 		{"write.go", "key, err := x.post(ctx, n)", `
 			key, err := n.key, error(nil)
 			if key == "" {
@@ -197,6 +197,12 @@ var mistakes = []mistake{
 			etag = cur.ETag
 			if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,`},
 	}, "set-against-remove", "bytes-gone"},
+	{"a condition on what was looked at before", []edit{
+		{"write.go", "holds != nil && !holds(before)", "holds != nil && !holds(pic)"},
+	}, "first-against-first", "both-first"},
+	{"a late verdict of one's own taken for another's", []edit{
+		{"truth.go", "slices.Contains(mine, old.nonce)", "slices.Contains(mine[max(0, len(mine)-1):], old.nonce)"},
+	}, "first-fails", "refused"},
 	{"an unclear swap of a verdict counts as done", []edit{
 		{"truth.go", "err == nil || !lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
 			return nil

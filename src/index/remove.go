@@ -25,21 +25,48 @@ func (x *Index) removalsPrefix() string { return "removals/" + string(x.label) +
 // and without, a block that there was is lifted. It may be repeated: each step that a crash left undone is done then. The intent is
 // written before and deleted after all of it, so that upkeep finishes what nobody repeats.
 func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, error) {
+	return x.RemoveIf(ctx, id, block, nil)
+}
+
+// RemoveIf is Remove of a picture of which a condition holds, ErrChanged of another, and of one that was removed: see SetIf.
+func (x *Index) RemoveIf(ctx context.Context, id pet.ID, block bool, holds func(Picture) bool) (Result, error) {
 	pic, err := x.Look(ctx, id)
+	unreadable := errors.Is(err, ErrFormat)
 	// A photo whose metadata cannot be read can be drawn, and so must be removable; a verdict that cannot be read stops the swap.
-	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) && !errors.Is(err, ErrFormat) {
+	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) && !unreadable {
 		return Result{}, err
 	}
 	state := removed
 	if block {
 		state = blocked
 	}
-	var version uint64
+	res := Result{Picture: pic}
+	next := func(old verdict) (verdict, error) {
+		known := pic.under(old)
+		if holds != nil && (unreadable || x.standing(id, old) != nil || !holds(known)) {
+			return old, fmt.Errorf("%s/%s: %w", x.label, id, ErrChanged)
+		}
+		res.Before = old.described(known.Weight, unreadable)
+		return verdict{state: state, when: x.now()}, nil
+	}
 	err = x.intending(ctx, id, func() (err error) {
-		version, err = x.remove(ctx, id, func(verdict) (verdict, error) { return verdict{state: state, when: x.now()}, nil })
+		res.Version, err = x.remove(ctx, id, next)
 		return err
 	})
-	return Result{Picture: pic, Version: version}, err
+	return res, err
+}
+
+// described is what a verdict says of a picture, for people.
+func (v verdict) described(weight pet.Weight, unreadable bool) string {
+	switch {
+	case v.state == removed:
+		return "removed"
+	case v.state == blocked:
+		return "blocked"
+	case unreadable && v.state != live:
+		return "unreadable"
+	}
+	return weight.String()
 }
 
 // intending writes an intent, which upkeep takes over when f does not come to its end.
@@ -49,13 +76,14 @@ func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error 
 	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
 		return err
 	}
-	if err := f(); err != nil {
+	err := f()
+	if err != nil && !errors.Is(err, ErrChanged) { // what a condition has kept from happening needs no end
 		return err
 	}
 	if err := x.store.Delete(ctx, intent); err != nil {
 		x.log.WarnContext(ctx, "a removal's intent is left: upkeep removes the picture again, to no effect", "label", x.label, "error", err)
 	}
-	return nil
+	return err
 }
 
 // remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.

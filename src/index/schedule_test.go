@@ -34,10 +34,10 @@ type op struct {
 }
 
 // verbs say how many operands each has.
-var verbs = map[string]int{"add": 2, "set": 2, "remove": 1, "block": 1, "sweep": 0, "merge": 0, "collect": 0, "tend": 0, "draw": 0, "peek": 0, "fsck": 0, "reindex": 0, "rest": 1}
+var verbs = map[string]int{"add": 2, "set": 2, "first": 2, "remove": 1, "block": 1, "sweep": 0, "merge": 0, "collect": 0, "tend": 0, "draw": 0, "peek": 0, "fsck": 0, "reindex": 0, "rest": 1}
 
 func (o op) changes() bool {
-	return o.do == "add" || o.do == "set" || o.do == "remove" || o.do == "block"
+	return o.do == "add" || o.do == "set" || o.do == "first" || o.do == "remove" || o.do == "block"
 }
 
 // brief ops are done by handlers, who live for 30 s: the clock does not rest while one is under way, unless it is frozen.
@@ -407,6 +407,8 @@ func (h *host) do(ctx context.Context, o op) (pick Pick, err error) {
 		_, err = h.x.Add(ctx, photoOf(o.pic, o.weight))
 	case "set":
 		_, err = h.x.Set(ctx, id, o.weight)
+	case "first": // to decide on it
+		_, err = h.x.SetIf(ctx, id, o.weight, func(p Picture) bool { return p.Seq == 0 })
 	case "remove", "block":
 		_, err = h.x.Remove(ctx, id, o.do == "block")
 	case "sweep":

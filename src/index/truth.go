@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -92,6 +93,10 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 		}
 		return errHead
 	})
+	if err == nil && errHead != nil && v.state != removed && v.state != blocked {
+		// A removal deletes the photo behind its verdict: it may have come between the two readings.
+		v, _, err = x.verdict(ctx, id)
+	}
 	if err == nil {
 		err = x.standing(id, v)
 	}
@@ -105,10 +110,7 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 	if err != nil {
 		return Picture{}, err
 	}
-	if v.state == live {
-		p.Weight, p.Seq = v.weight, v.seq
-	}
-	return p, nil
+	return p.under(v), nil
 }
 
 // standing is the error that a verdict stands for, if any.
@@ -217,15 +219,23 @@ func (x *Index) verdictAs(ctx context.Context, l pet.Label, id pet.ID) (verdict,
 	return v, o.ETag, nil
 }
 
+// under is the picture as it is by a verdict that may be newer than what was looked at.
+func (p Picture) under(v verdict) Picture {
+	if p.Seq = v.seq; v.state == live {
+		p.Weight = v.weight
+	}
+	return p
+}
+
 // decide moves the verdict by compare-and-swap to what next makes of the present one; an error of next ends it. After an unclear
-// outcome it reads again: the verdict may be its own.
+// outcome it reads again: the verdict may be its own, of any try, for one that was given up can land behind the next.
 func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, waitBudget)
 	defer cancel()
-	mine := uint64(0)
+	var mine []uint64
 	for {
 		old, etag, err := x.verdict(ctx, id)
-		if err != nil || mine != 0 && old.nonce == mine {
+		if err != nil || old.state != undecided && slices.Contains(mine, old.nonce) {
 			return err
 		}
 		v, err := next(old)
@@ -233,7 +243,7 @@ func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdi
 			return err
 		}
 		v.seq, v.nonce = old.seq+1, x.rnd.Uint64()
-		mine = v.nonce
+		mine = append(mine, v.nonce)
 		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag, v.encode()); err == nil || !lost(err) || ctx.Err() != nil {
 			return err
 		}

@@ -25,6 +25,9 @@ type Result struct {
 	Created bool
 	// Version is a version of the index that has the change.
 	Version uint64
+	// Before says what a change of weight, or a removal, puts an end to: a weight, "removed" or "blocked". Beside an error it says that
+	// the change was begun, and may be done, by upkeep at the latest; else it is empty then.
+	Before string
 }
 
 // Add stores a picture and brings it into the draw. When it returns, the picture is durable and in the index. A picture that was
@@ -108,21 +111,35 @@ func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error 
 
 // Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
 func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error) {
-	if _, err := x.Look(ctx, id); err != nil {
-		return Result{}, err
-	}
-	err := x.decide(ctx, id, func(old verdict) (verdict, error) {
-		return verdict{state: live, weight: w}, x.standing(id, old)
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	version, err := x.announce(ctx, note{id: id})
-	if err != nil {
-		return Result{}, err
-	}
+	return x.SetIf(ctx, id, w, nil)
+}
+
+// SetIf is Set of a picture of which a condition holds, ErrChanged of another. The verdict that the condition has seen is the one that is
+// replaced: of several who expect the same, one succeeds. (ErrChanged may also mean that the answer to the change was lost, and
+// that another change followed it.)
+func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(Picture) bool) (Result, error) {
 	pic, err := x.Look(ctx, id)
-	return Result{Picture: pic, Version: version}, err
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Picture: pic}
+	err = x.decide(ctx, id, func(old verdict) (verdict, error) {
+		before := pic.under(old)
+		if err := x.standing(id, old); err != nil {
+			return old, err
+		}
+		if holds != nil && !holds(before) {
+			return old, fmt.Errorf("%s/%s: %w", x.label, id, ErrChanged)
+		}
+		res.Before = before.Weight.String()
+		// As this change leaves it, which is what its caller asks about; it may be changed again at any moment.
+		res.Picture = before.under(verdict{state: live, seq: before.Seq + 1, weight: w})
+		return verdict{state: live, weight: w}, nil
+	})
+	if err == nil {
+		res.Version, err = x.announce(ctx, note{id: id})
+	}
+	return res, err
 }
 
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the

@@ -22,7 +22,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program: the exit status is 0, 1 for an error, which is printed, and as it says for fsck.
+// run is the program: the exit status is 0, 1 for an error, which is printed, and as they say for fsck and upload.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:   "petpick",
@@ -34,12 +34,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(serveCommand(), tokenCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
+	root.AddCommand(uploadCommand(), randomCommand(), lsCommand(), showCommand(), weightCommand(), rmCommand(), statsCommand())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintln(stderr, "petpick:", err)
-	if cmd.Name() == "fsck" && !onlyFaults(err) {
+	if e := (exit{}); errors.As(err, &e) {
+		return e.status
+	}
+	if cmd.Name() == "upload" || cmd.Name() == "fsck" && !onlyFaults(err) {
 		return 2
 	}
 	return 1
@@ -54,9 +58,10 @@ func onlyFaults(err error) bool {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			version := "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {
 				version = info.Main.Version
@@ -66,7 +71,13 @@ func versionCommand() *cobra.Command {
 					}
 				}
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "petpick", version)
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"version": version})
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "petpick", version)
+			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"version":…}`)
+	return cmd
 }
