@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -83,7 +84,16 @@ func ServeFunction(h http.Handler) Function {
 	}
 }
 
+// answerTime is what a handler leaves of a function's time: at the deadline Lambda ends the process, and the client would get AWS's error
+// in place of our own, which says what to do.
+const answerTime = 500 * time.Millisecond
+
 func serve(ctx context.Context, h http.Handler, m message) *recorder {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerTime))
+		defer cancel()
+	}
 	body := []byte(m.body)
 	if m.base64 {
 		decoded, err := base64.StdEncoding.DecodeString(m.body)
