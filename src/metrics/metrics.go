@@ -27,7 +27,7 @@ const (
 	RefreshFailures = "RefreshFailures"
 	StaleDraws      = "StaleDraws"
 	ColdStarts      = "ColdStarts"
-	// Uploads has the dimension Result.
+	// Uploads has the dimension Result, too.
 	Uploads = "Uploads"
 	// FoldAttempts and FoldLosses are swaps of a root that were tried, and that another process won.
 	FoldAttempts = "FoldAttempts"
@@ -37,8 +37,9 @@ const (
 	Pictures       = "Pictures"
 )
 
-// Result is Uploads' dimension, and its values.
+// Stage is a dimension of all: several deployments share an account. Result is one of Uploads', with these values.
 const (
+	Stage   = "Stage"
 	Result  = "Result"
 	created = "created"
 	known   = "known"   // the picture was there before
@@ -46,7 +47,7 @@ const (
 	failed  = "failed"  // ours
 )
 
-// Group is metrics with the same dimensions, which may be none.
+// Group is metrics with the same dimensions beside the stage, which may be none.
 type Group struct {
 	Dimensions map[string]string
 	Values     map[string]uint64
@@ -68,14 +69,16 @@ func Upload(status int) Group {
 
 // Writer writes lines. It is safe for concurrent use.
 type Writer struct {
-	out  io.Writer
+	out   io.Writer
+	stage string
+
 	mu   sync.Mutex
 	last map[string]uint64
 	next time.Time // of Minutely
 }
 
 // New returns a writer to a function's standard output.
-func New(out io.Writer) *Writer { return &Writer{out: out} }
+func New(out io.Writer, stage string) *Writer { return &Writer{out: out, stage: stage} }
 
 // Minutely writes by how much running totals have grown, at most once a minute, and the first time at once. What an environment counted in
 // its last minute is lost when it is not called again: a line for each event could be one for each draw, just when the store fails.
@@ -115,7 +118,7 @@ func (w *Writer) write(at time.Time, totals map[string]uint64, groups []Group) (
 	if len(groups) == 0 {
 		return false, nil
 	}
-	line, err := encode(at, groups)
+	line, err := encode(at, w.stage, groups)
 	if err != nil {
 		return false, err
 	}
@@ -137,11 +140,11 @@ type (
 )
 
 // encode makes a line of groups that have no name in common: their values are members of one object.
-func encode(at time.Time, groups []Group) ([]byte, error) {
+func encode(at time.Time, stage string, groups []Group) ([]byte, error) {
 	about := metadata{Timestamp: at.UnixMilli()}
-	line := map[string]any{}
+	line := map[string]any{Stage: stage}
 	for _, g := range groups {
-		d := directive{Namespace: Namespace, Dimensions: [][]string{slices.AppendSeq([]string{}, maps.Keys(g.Dimensions))}}
+		d := directive{Namespace: Namespace, Dimensions: [][]string{append([]string{Stage}, slices.Sorted(maps.Keys(g.Dimensions))...)}}
 		for _, name := range slices.Sorted(maps.Keys(g.Values)) {
 			d.Metrics = append(d.Metrics, metric{name, "Count"})
 			line[name] = g.Values[name]

@@ -13,13 +13,13 @@ var noon = time.UnixMilli(1_700_000_000_000)
 // The lines are as CloudWatch documents the format: each directive's dimensions and metrics are members of the line.
 func TestLine(t *testing.T) {
 	var out bytes.Buffer
-	w := metrics.New(&out)
+	w := metrics.New(&out, "dev")
 	totals := map[string]uint64{metrics.FoldAttempts: 3, metrics.FoldLosses: 0}
 	if err := w.Write(noon, totals, metrics.Upload(201)); err != nil {
 		t.Fatal(err)
 	}
-	const aws = `"_aws":{"Timestamp":1700000000000,"CloudWatchMetrics":[{"Namespace":"petpick","Dimensions":[["Result"]],"Metrics":[{"Name":"Uploads","Unit":"Count"}]}`
-	want := `{"FoldAttempts":3,"Result":"created","Uploads":1,` + aws + `,{"Namespace":"petpick","Dimensions":[[]],"Metrics":[{"Name":"FoldAttempts","Unit":"Count"}]}]}}` + "\n"
+	const aws = `"_aws":{"Timestamp":1700000000000,"CloudWatchMetrics":[{"Namespace":"petpick","Dimensions":[["Stage","Result"]],"Metrics":[{"Name":"Uploads","Unit":"Count"}]}`
+	want := `{"FoldAttempts":3,"Result":"created","Stage":"dev","Uploads":1,` + aws + `,{"Namespace":"petpick","Dimensions":[["Stage"]],"Metrics":[{"Name":"FoldAttempts","Unit":"Count"}]}]}}` + "\n"
 	if got := out.String(); got != want {
 		t.Errorf(" got %s\nwant %s", got, want)
 	}
@@ -27,7 +27,7 @@ func TestLine(t *testing.T) {
 	if err := w.Write(noon, totals, metrics.Upload(201)); err != nil { // nothing was folded since
 		t.Fatal(err)
 	}
-	if got, want := out.String(), `{"Result":"created","Uploads":1,`+aws+"]}}\n"; got != want {
+	if got, want := out.String(), `{"Result":"created","Stage":"dev","Uploads":1,`+aws+"]}}\n"; got != want {
 		t.Errorf(" got %s\nwant %s", got, want)
 	}
 }
@@ -42,7 +42,7 @@ func TestUploadResults(t *testing.T) {
 
 func TestMinutely(t *testing.T) {
 	var out bytes.Buffer
-	w := metrics.New(&out)
+	w := metrics.New(&out, "dev")
 	var refreshes uint64
 	at := func(after time.Duration) string {
 		t.Helper()
@@ -58,13 +58,13 @@ func TestMinutely(t *testing.T) {
 		totals uint64
 		want   string
 	}{
-		{0, 1, `{"Refreshes":1`},
+		{0, 1, `{"Refreshes":1,"Stage":"dev"`},
 		{time.Second, 2, ""},
 		{59 * time.Second, 50, ""},
-		{60 * time.Second, 61, `{"Refreshes":60`},
+		{60 * time.Second, 61, `{"Refreshes":60,"Stage":"dev"`},
 		{3 * time.Minute, 61, ""}, // nothing to tell: nothing is told
-		{4 * time.Minute, 62, `{"Refreshes":1`},
-		{-time.Hour, 70, `{"Refreshes":8`}, // a clock that was set back does not silence it
+		{4 * time.Minute, 62, `{"Refreshes":1,"Stage":"dev"`},
+		{-time.Hour, 70, `{"Refreshes":8,"Stage":"dev"`}, // a clock that was set back does not silence it
 	} {
 		refreshes = c.totals
 		if got := at(c.after); got != c.want {

@@ -41,7 +41,7 @@ func build(ctx context.Context, log *slog.Logger) (gateway.Function, error) {
 	s3 := s3blob.Client(aws, "")
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
 	indexes := index.OpenAll(index.Config{Photos: photos, Index: store, Log: log})
-	return counted(indexes, gateway.ServeFunction(api.NewRandom(api.Random{
+	return counted(metrics.New(os.Stdout, cfg.Stage), indexes, gateway.ServeFunction(api.NewRandom(api.Random{
 		Common: api.Common{
 			Indexes:   indexes,
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
@@ -53,8 +53,7 @@ func build(ctx context.Context, log *slog.Logger) (gateway.Function, error) {
 }
 
 // counted tells once a minute what the draws met.
-func counted(indexes index.All, serve gateway.Function) gateway.Function {
-	lines := metrics.New(os.Stdout)
+func counted(lines *metrics.Writer, indexes index.All, serve gateway.Function) gateway.Function {
 	totals := func() map[string]uint64 {
 		c := indexes.Counts()
 		return map[string]uint64{

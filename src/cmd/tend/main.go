@@ -45,7 +45,7 @@ func build(ctx context.Context, log *slog.Logger) (func(context.Context, json.Ra
 	indexes := index.OpenAll(index.Config{
 		Photos: s3blob.New(s3, cfg.PhotosBucket), Index: s3blob.New(s3, cfg.IndexBucket), Forget: distribution.Forget, Log: log,
 	})
-	lines := metrics.New(os.Stdout)
+	lines := metrics.New(os.Stdout, cfg.Stage)
 	return func(ctx context.Context, _ json.RawMessage) error {
 		var errs []error
 		for _, idx := range indexes {

@@ -45,7 +45,7 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
 	distribution := cdn.New(aws, "", config.Parameter(aws, cfg.DistributionParameter))
 	indexes := index.OpenAll(index.Config{Photos: photos, Index: store, Forget: distribution.Forget, Log: log})
-	return counted(indexes, gateway.ServeAPI(api.NewPets(api.Pets{
+	return counted(metrics.New(os.Stdout, cfg.Stage), indexes, gateway.ServeAPI(api.NewPets(api.Pets{
 		Common: api.Common{
 			Indexes:   indexes,
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
@@ -58,8 +58,7 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 }
 
 // counted tells what became of each upload, and of the folds meanwhile. An upload is logged anyway: a line more is little beside it.
-func counted(indexes index.All, serve gateway.API) gateway.API {
-	lines := metrics.New(os.Stdout)
+func counted(lines *metrics.Writer, indexes index.All, serve gateway.API) gateway.API {
 	return func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		response, err := serve(ctx, e)
 		if e.RouteKey == "POST /upload" || e.RouteKey == "POST /uploads/{ticket}/complete" {
