@@ -47,7 +47,7 @@ var foreign = map[string][]string{
 	"config":        {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ssm"},
 	"cdn":           {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/cloudfront"},
 	"gateway":       {"github.com/aws/aws-lambda-go/events"},
-	"edge":          {"go.yaml.in/yaml", "github.com/dop251/goja", "github.com/aws/aws-sdk-go-v2/aws", "golang.org/x/sync"},
+	"edge":          {"go.yaml.in/yaml", "github.com/dop251/goja", "github.com/aws/aws-sdk-go-v2/aws", "golang.org/x/sync", "golang.org/x/time"},
 	"cmd/upload":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/random":    {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"cmd/tend":      {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
