@@ -15,6 +15,8 @@ import (
 
 // Config is a function's environment.
 type Config struct {
+	// Stage names the deployment. PETPICK_STAGE, required.
+	Stage string
 	// PhotosBucket holds the pictures. PETPICK_PHOTOS_BUCKET, required.
 	PhotosBucket string
 	// IndexBucket holds what is derived from them. PETPICK_INDEX_BUCKET, required.
@@ -65,6 +67,7 @@ func Load(getenv func(string) string) (Config, error) {
 		return v
 	}
 	cfg := Config{
+		Stage:                 required("PETPICK_STAGE"),
 		PhotosBucket:          required("PETPICK_PHOTOS_BUCKET"),
 		IndexBucket:           required("PETPICK_INDEX_BUCKET"),
 		PublicURLParameter:    required("PETPICK_PUBLIC_URL_PARAMETER"),

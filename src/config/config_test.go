@@ -13,9 +13,9 @@ import (
 )
 
 func TestLoad(t *testing.T) {
-	env := map[string]string{"PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/petpick/dev/url", "PETPICK_DISTRIBUTION_PARAMETER": "/petpick/dev/id"}
+	env := map[string]string{"PETPICK_STAGE": "dev", "PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/petpick/dev/url", "PETPICK_DISTRIBUTION_PARAMETER": "/petpick/dev/id"}
 	cfg, err := config.Load(func(k string) string { return env[k] })
-	if err != nil || cfg != (config.Config{PhotosBucket: "p", IndexBucket: "i", PublicURLParameter: "/petpick/dev/url", DistributionParameter: "/petpick/dev/id"}) {
+	if err != nil || cfg != (config.Config{Stage: "dev", PhotosBucket: "p", IndexBucket: "i", PublicURLParameter: "/petpick/dev/url", DistributionParameter: "/petpick/dev/id"}) {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
 	_, err = config.Load(func(string) string { return "" })

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"petpick/src/gateway"
 )
@@ -32,6 +34,7 @@ type (
 				ID                  string `json:"Id"`
 				DomainName          string
 				OriginCustomHeaders []struct{ HeaderName, HeaderValue string }
+				CustomOriginConfig  struct{ OriginReadTimeout *seconds }
 			}
 			DefaultCacheBehavior behaviorConfig
 			CacheBehaviors       []behaviorConfig
@@ -132,15 +135,16 @@ type (
 
 // New reads the template. Every reference must lead somewhere: a part that is missing is an error here, not at the first request.
 func New(cfg Config) (*Edge, error) {
-	t, err := parseTemplate(cfg.Template)
+	t, err := parseTemplate(cfg.Template, nil)
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{template: t, cfg: cfg, origins: map[string]origin{}, custom: map[string]http.Header{}}
+	b := &builder{template: t, cfg: cfg, origins: map[string]origin{}, custom: map[string]http.Header{}, timeouts: map[string]time.Duration{}, lambdas: map[string]*lambda{}}
 	e := &Edge{cache: newCache(), buffers: semaphore.NewWeighted(bufferMemory), now: cfg.Now, log: cfg.Log, errorTTL: map[int]time.Duration{}}
 	if e.now == nil {
 		e.now = time.Now
 	}
+	b.cfg.Now = e.now
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -163,6 +167,8 @@ type builder struct {
 	cfg      Config
 	origins  map[string]origin
 	custom   map[string]http.Header
+	timeouts map[string]time.Duration
+	lambdas  map[string]*lambda
 }
 
 func (b *builder) distribution(e *Edge, r resource) error {
@@ -176,6 +182,10 @@ func (b *builder) distribution(e *Edge, r resource) error {
 			return fmt.Errorf("origin %s: %w", o.ID, err)
 		}
 		b.origins[o.ID], b.custom[o.ID] = made, http.Header{}
+		b.timeouts[o.ID] = 30 * time.Second // CloudFront's default
+		if s := o.CustomOriginConfig.OriginReadTimeout; s != nil {
+			b.timeouts[o.ID] = time.Duration(*s)
+		}
 		for _, h := range o.OriginCustomHeaders {
 			b.custom[o.ID].Set(h.HeaderName, h.HeaderValue)
 		}
@@ -198,7 +208,8 @@ func (b *builder) distribution(e *Edge, r resource) error {
 }
 
 func (b *builder) behavior(c behaviorConfig) (behavior, error) {
-	made := behavior{pattern: c.PathPattern, methods: c.AllowedMethods, origin: b.origins[c.TargetOriginID], custom: b.custom[c.TargetOriginID]}
+	made := behavior{pattern: c.PathPattern, methods: c.AllowedMethods, origin: b.origins[c.TargetOriginID], custom: b.custom[c.TargetOriginID],
+		timeout: b.timeouts[c.TargetOriginID]}
 	if made.origin == nil {
 		return made, fmt.Errorf("no origin %q", c.TargetOriginID)
 	}
@@ -354,7 +365,7 @@ func (b *builder) origin(domain string) (origin, error) {
 		if err := convert(b.template.resources[id].Properties, &c); err != nil {
 			return nil, err
 		}
-		function, timeout, err := b.function(c.TargetFunctionArn)
+		function, settings, err := b.lambda(c.TargetFunctionArn)
 		if err != nil {
 			return nil, err
 		}
@@ -362,19 +373,12 @@ func (b *builder) origin(domain string) (origin, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s: nothing was given to run as this function", function)
 		}
-		return functionOrigin{function: f, host: "random.lambda-url.local", timeout: timeout}, nil
+		return functionOrigin{function: f, host: "random.lambda-url.local", lambda: settings}, nil
 	case "AWS::ApiGatewayV2::Api":
 		return b.apiOrigin(id)
 	default:
 		return nil, fmt.Errorf("%s: a %q is no origin that is understood here", id, kind)
 	}
-}
-
-// function resolves a reference to a function, with its timeout.
-func (b *builder) function(reference string) (string, time.Duration, error) {
-	c := struct{ Timeout seconds }{seconds(3 * time.Second)} // Lambda's default
-	id, err := b.lookup(reference, "AWS::Lambda::Function", &c)
-	return id, time.Duration(c.Timeout), err
 }
 
 func (b *builder) bucketOrigin(id string) (origin, error) {
@@ -442,17 +446,17 @@ func (b *builder) apiOrigin(id string) (origin, error) {
 	if err := convert(b.template.resources[id].Properties, &c); err != nil {
 		return nil, err
 	}
-	o := &apiOrigin{host: "api.execute-api.local", memory: semaphore.NewWeighted(functionMemory)}
+	o := &apiOrigin{host: "api.execute-api.local", memory: semaphore.NewWeighted(functionMemory), now: b.cfg.Now}
 	if cors := c.CorsConfiguration; cors != nil {
 		o.cors = &corsRule{cors.AllowOrigins, cors.AllowMethods, cors.AllowHeaders, cors.ExposeHeaders, cors.MaxAge.String()}
 	}
-	staged := false
+	var stages []stage
 	err := errors.Join(
 		b.template.each("AWS::ApiGatewayV2::Stage", func(_ string, r resource) error {
-			var s struct{ APIID, StageName string }
+			var s stage
 			err := convert(r.Properties, &s)
 			if api, _ := target(s.APIID); api == id && s.StageName == gateway.DefaultRoute {
-				staged = true
+				stages = append(stages, s)
 			}
 			return err
 		}),
@@ -464,10 +468,56 @@ func (b *builder) apiOrigin(id string) (origin, error) {
 			return err
 		}),
 	)
-	if err == nil && !staged {
-		err = fmt.Errorf("%s: no stage $default: the API would want its stage's name in every path", id)
+	if err == nil && len(stages) != 1 {
+		return nil, fmt.Errorf("%s: %d stages $default, want one: with another the API would want its stage's name in every path", id, len(stages))
+	}
+	if err == nil {
+		err = o.limit(stages[0])
 	}
 	return o, err
+}
+
+// stage is an API's stage, with how many requests a route takes. Each route has a bucket of its own.
+type stage struct {
+	APIID, StageName     string
+	DefaultRouteSettings throttling
+	RouteSettings        map[string]throttling
+}
+
+type throttling struct {
+	ThrottlingRateLimit  json.Number // a second
+	ThrottlingBurstLimit json.Number
+}
+
+func (t throttling) limiter() (*rate.Limiter, error) {
+	if t.ThrottlingRateLimit == "" && t.ThrottlingBurstLimit == "" {
+		return nil, nil
+	}
+	perSecond, err1 := t.ThrottlingRateLimit.Float64()
+	burst, err2 := t.ThrottlingBurstLimit.Int64()
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("throttling: %w", err)
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), int(burst)), nil
+}
+
+// limit sets what the stage allows each route.
+func (o *apiOrigin) limit(s stage) (err error) {
+	for key := range s.RouteSettings {
+		if !slices.ContainsFunc(o.routes, func(rt route) bool { return rt.key == key }) {
+			return fmt.Errorf("the stage has settings for %q, which is no route", key)
+		}
+	}
+	for i := range o.routes {
+		settings, own := s.RouteSettings[o.routes[i].key]
+		if !own {
+			settings = s.DefaultRouteSettings
+		}
+		if o.routes[i].throttle, err = settings.limiter(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *builder) route(r resource) (route, string, error) {
@@ -475,14 +525,17 @@ func (b *builder) route(r resource) (route, string, error) {
 	if err := convert(r.Properties, &c); err != nil {
 		return route{}, "", err
 	}
-	var integration struct{ IntegrationURI, PayloadFormatVersion string }
+	var integration struct {
+		IntegrationURI, PayloadFormatVersion string
+		TimeoutInMillis                      int
+	}
 	if _, err := b.lookup(c.Target, "AWS::ApiGatewayV2::Integration", &integration); err != nil {
 		return route{}, "", err
 	}
 	if integration.PayloadFormatVersion != "2.0" {
 		return route{}, "", fmt.Errorf("payload format %q: the functions read 2.0", integration.PayloadFormatVersion)
 	}
-	function, timeout, err := b.function(integration.IntegrationURI)
+	function, settings, err := b.lambda(integration.IntegrationURI)
 	if err != nil {
 		return route{}, "", err
 	}
@@ -490,7 +543,10 @@ func (b *builder) route(r resource) (route, string, error) {
 	if !ok {
 		return route{}, "", fmt.Errorf("%s: nothing was given to run as this function", function)
 	}
-	rt := route{key: c.RouteKey, function: f, timeout: timeout}
+	rt := route{key: c.RouteKey, function: f, lambda: settings, timeout: 30 * time.Second}
+	if integration.TimeoutInMillis > 0 {
+		rt.timeout = time.Duration(integration.TimeoutInMillis) * time.Millisecond
+	}
 	if c.RouteKey != gateway.DefaultRoute {
 		method, path, ok := strings.Cut(c.RouteKey, " ")
 		if !ok || !strings.HasPrefix(path, "/") {

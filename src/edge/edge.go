@@ -58,7 +58,8 @@ type behavior struct {
 	forward forwardPolicy
 	headers headersPolicy
 	origin  origin
-	custom  http.Header // what the distribution adds to every origin request
+	custom  http.Header   // what the distribution adds to every origin request
+	timeout time.Duration // for which the origin may be silent
 	viewer  *viewerFunction
 }
 
@@ -143,10 +144,16 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, b *behavior, id str
 	if cacheable && b.cache.maxTTL > 0 {
 		req.Method = http.MethodGet // the whole object, which then answers HEAD, ranges and conditions
 	}
-	answer, err := b.origin.fetch(r.Context(), req)
+	within, cancel := context.WithTimeout(r.Context(), b.timeout)
+	defer cancel()
+	answer, err := b.origin.fetch(within, req)
 	if err != nil {
+		status := http.StatusBadGateway
+		if within.Err() != nil {
+			status = http.StatusGatewayTimeout
+		}
 		e.log.ErrorContext(r.Context(), "origin failed", slog.String("request_id", id), slog.Any("error", err))
-		e.sorry(w, r, id, http.StatusBadGateway, "the origin does not answer")
+		e.sorry(w, r, id, status, "the origin does not answer")
 		return
 	}
 	if cacheable && (req.Method == http.MethodGet || answer.Status >= 400) {

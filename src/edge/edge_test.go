@@ -79,7 +79,11 @@ func must(t *testing.T, replace ...string) *stage {
 }
 
 func (st *stage) do(method, target string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, nil)
+	return st.doContext(context.Background(), method, target, header...)
+}
+
+func (st *stage) doContext(ctx context.Context, method, target string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, method, target, nil)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}

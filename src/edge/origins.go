@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,74 +19,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"petpick/src/gateway"
 )
 
-// maxAPIBody is what an HTTP API takes; maxEvent is what Lambda takes of it, as JSON with the body in base64.
-const (
-	maxAPIBody = 10 << 20
-	maxEvent   = 6<<20 + 100
-)
+// maxAPIBody is what an HTTP API takes.
+const maxAPIBody = 10 << 20
 
 // apiMessage is an answer of AWS's own making.
 func apiMessage(status int, text string) gateway.Answer {
 	body, _ := json.Marshal(map[string]string{"message": text})
 	return gateway.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: body}
-}
-
-// invoke runs a function within its time. An error of the function is AWS's 500, a missed deadline its 503: no detail of either
-// leaves the house. A function that does not heed its deadline goes on behind the answer; AWS would freeze it.
-func invoke(ctx context.Context, timeout time.Duration, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	type result struct {
-		answer gateway.Answer
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer cancel()
-		a, err := call(ctx)
-		done <- result{a, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return apiMessage(http.StatusInternalServerError, "Internal Server Error"), nil
-		}
-		return r.answer, nil
-	case <-ctx.Done():
-	}
-	select { // it may have ended at the very moment
-	case r := <-done:
-		if r.err == nil {
-			return r.answer, nil
-		}
-	default:
-	}
-	return apiMessage(http.StatusServiceUnavailable, "Service Unavailable"), nil
-}
-
-// functionOrigin is a Lambda function URL.
-type functionOrigin struct {
-	function gateway.Function
-	host     string
-	timeout  time.Duration
-}
-
-func (o functionOrigin) fetch(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
-	if len(r.Body) > 0 && r.Header.Get("X-Amz-Content-Sha256") == "" {
-		// Origin Access Control signs no body that the viewer did not hash.
-		return apiMessage(http.StatusForbidden, "The request signature we calculated does not match the signature you provided."), nil
-	}
-	r.Host = o.host
-	return invoke(ctx, o.timeout, func(ctx context.Context) (gateway.Answer, error) {
-		answer, err := o.function(ctx, gateway.FunctionEvent(r))
-		if err != nil {
-			return gateway.Answer{}, err
-		}
-		return gateway.FunctionAnswer(answer)
-	})
 }
 
 // apiOrigin is an HTTP API.
@@ -96,6 +41,7 @@ type apiOrigin struct {
 	// memory bounds the bodies that functions hold at a time. On AWS each call has an environment of its own; here they share
 	// one machine.
 	memory *semaphore.Weighted
+	now    func() time.Time
 }
 
 const (
@@ -112,7 +58,9 @@ type route struct {
 	key, method string
 	segments    []string
 	function    gateway.API
-	timeout     time.Duration
+	lambda      *lambda
+	timeout     time.Duration // the integration's
+	throttle    *rate.Limiter // nil: only the account's, which is not here
 }
 
 // tooLarge is the answer to a body that the API does not take, with its CORS headers like every other.
@@ -151,6 +99,9 @@ func (o *apiOrigin) route(ctx context.Context, r gateway.Request) (gateway.Answe
 	if rt == nil {
 		return apiMessage(http.StatusNotFound, "Not Found"), nil
 	}
+	if rt.throttle != nil && !rt.throttle.AllowN(o.now(), 1) {
+		return apiMessage(http.StatusTooManyRequests, "Too Many Requests"), nil
+	}
 	r.Host, r.Trace.Route, r.PathParameters = o.host, rt.key, params
 	need := int64(copiesOfABody * len(r.Body))
 	if err := o.memory.Acquire(ctx, need); err != nil {
@@ -158,24 +109,25 @@ func (o *apiOrigin) route(ctx context.Context, r gateway.Request) (gateway.Answe
 	}
 	defer o.memory.Release(need)
 	event := gateway.APIEvent(r)
-	if size := len(event.Body) + 4096; size > maxEvent || size > maxEvent/2 && eventSize(event) > maxEvent {
+	if !fits(event.Body, event) {
 		return apiMessage(http.StatusRequestEntityTooLarge, "Request Entity Too Large"), nil
 	}
-	return invoke(ctx, rt.timeout, func(ctx context.Context) (gateway.Answer, error) {
+	within, cancel := context.WithTimeout(ctx, rt.timeout)
+	defer cancel()
+	a, err := rt.lambda.invoke(within, func(ctx context.Context) (gateway.Answer, error) {
 		answer, err := rt.function(ctx, event)
-		if err != nil {
-			return gateway.Answer{}, err
+		if err != nil || !fits(answer.Body, answer) {
+			return gateway.Answer{}, errors.Join(errFunction, err)
 		}
 		return gateway.APIAnswer(answer)
 	})
-}
-
-func eventSize(event any) int {
-	b, err := json.Marshal(event)
-	if err != nil {
-		return maxEvent + 1
+	switch {
+	case errors.Is(err, errThrottled), errors.Is(err, errFunction):
+		return apiMessage(http.StatusInternalServerError, "Internal Server Error"), nil
+	case err != nil && ctx.Err() == nil:
+		return apiMessage(http.StatusServiceUnavailable, "Service Unavailable"), nil
 	}
-	return len(b)
+	return a, err
 }
 
 // find prefers, as an HTTP API does, a full match of method and path, then variables, then a greedy variable, then $default.

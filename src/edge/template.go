@@ -17,6 +17,7 @@ type template struct {
 	resources map[string]resource
 	params    map[string]any
 	conds     map[string]any
+	names     map[string]string // what a deployment knows: "PhotosBucket", "PhotosBucket.Arn"
 }
 
 type resource struct {
@@ -25,7 +26,7 @@ type resource struct {
 	Properties any
 }
 
-func parseTemplate(src []byte) (*template, error) {
+func parseTemplate(src []byte, names map[string]string) (*template, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(src, &doc); err != nil {
 		return nil, fmt.Errorf("template: %w", err)
@@ -38,7 +39,7 @@ func parseTemplate(src []byte) (*template, error) {
 	if !ok {
 		return nil, errors.New("template: not a mapping")
 	}
-	t := &template{resources: map[string]resource{}, params: map[string]any{}}
+	t := &template{resources: map[string]resource{}, params: map[string]any{}, names: names}
 	params, _ := top["Parameters"].(map[string]any)
 	for name, p := range params {
 		def, _ := p.(map[string]any)
@@ -169,6 +170,9 @@ func (t *template) ref(name string) any {
 	if name == "AWS::NoValue" {
 		return noValue{}
 	}
+	if v, ok := t.names[name]; ok {
+		return v
+	}
 	if v, ok := pseudo[name]; ok {
 		return v
 	}
@@ -209,7 +213,7 @@ func (t *template) call(name string, arg any) (any, error) {
 		if list[1] == "FunctionUrl" { // a URL, which templates take apart
 			return fmt.Sprintf("https://${%v.FunctionUrl}/", list[0]), nil
 		}
-		return fmt.Sprintf("${%v.%v}", list[0], list[1]), nil
+		return t.ref(fmt.Sprintf("%v.%v", list[0], list[1])), nil
 	case name == "Fn::Sub":
 		text, vars := fmt.Sprint(arg), map[string]any{}
 		if len(list) == 2 {

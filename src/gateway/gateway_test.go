@@ -2,10 +2,12 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -127,5 +129,20 @@ func TestDocumentedEvent(t *testing.T) {
 	}))(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A handler hears of the end before Lambda ends it: there is time to answer.
+func TestTimeToAnswer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	end, _ := ctx.Deadline()
+	var heard time.Time
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard, _ = r.Context().Deadline() })
+	if _, err := gateway.ServeFunction(handler)(ctx, events.LambdaFunctionURLRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if left := end.Sub(heard); left < 100*time.Millisecond || left > time.Second {
+		t.Errorf("%s are left to answer", left)
 	}
 }

@@ -52,6 +52,9 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 		return folded{}, err
 	}
 	notes, complete, err := x.readJournal(ctx)
+	if err == nil {
+		x.counters.backlog.Store(uint64(len(notes)))
+	}
 	if err != nil || len(notes) == 0 {
 		return folded{}, err
 	}
@@ -63,9 +66,14 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 		return folded{}, err
 	}
 	next.crowd, next.at = uint32(len(applied)), base.sent
+	x.counters.foldAttempts.Add(1)
 	if err := x.commit(ctx, base, next); err != nil {
+		if errors.Is(err, errBeaten) {
+			x.counters.foldLosses.Add(1)
+		}
 		return folded{}, err
 	}
+	x.counters.backlog.Store(uint64(len(notes) - len(applied)))
 	if err := x.store.DeleteMany(ctx, applied); err != nil {
 		x.log.WarnContext(ctx, "journal entries not deleted: they will be folded again, to no effect", "label", x.label, "error", err)
 	}

@@ -91,6 +91,7 @@ type Index struct {
 	shared  singleflight.Group
 	// journalLong: the last reading of the journal did not reach its end.
 	journalLong atomic.Bool
+	counters    counters
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
@@ -117,8 +118,8 @@ func Open(cfg Config) *Index {
 }
 
 // OpenAll opens an index for every label; cfg.Label does not matter.
-func OpenAll(cfg Config) map[pet.Label]*Index {
-	all := map[pet.Label]*Index{}
+func OpenAll(cfg Config) All {
+	all := All{}
 	for _, l := range pet.Labels {
 		cfg.Label = l
 		all[l] = Open(cfg)

@@ -58,11 +58,11 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 	}
 	f, err := x.fly(now)
 	if err != nil { // a moment ago
-		return v, nil
+		return x.stale(v), nil
 	}
 	wait := maxWait - now.Sub(f.started)
 	if wait <= 0 { // others have waited long enough; it goes on behind our back
-		return v, nil
+		return x.stale(v), nil
 	}
 	timer := time.NewTimer(min(wait, maxWait))
 	defer timer.Stop()
@@ -71,7 +71,10 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return x.view.Load(), nil
+	if v = x.view.Load(); !x.isFresh(v, x.now()) {
+		x.stale(v)
+	}
+	return v, nil
 }
 
 // newer returns a view whose reading began after the call, or the reason why there is none.
@@ -131,6 +134,7 @@ func (x *Index) land(f *flight) {
 		return
 	}
 	x.flights.now, x.flights.lastErr, x.flights.retryAt = nil, f.err, time.Time{}
+	x.counters.refreshes.Add(1)
 	switch {
 	case f.err == nil:
 		x.flights.failing = time.Time{}
@@ -138,6 +142,7 @@ func (x *Index) land(f *flight) {
 		x.flights.failing = f.started
 		fallthrough
 	default:
+		x.counters.refreshFailures.Add(1)
 		x.flights.retryAt = x.now().Add(maxAge)
 	}
 }

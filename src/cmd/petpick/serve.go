@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -171,17 +172,20 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 		distribution.Invalidate("/" + key)
 		return nil
 	}
+	publicURL, err := environment(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
 	photos, derived := s3blob.New(store.client, cfg.photosBucket), s3blob.New(store.client, cfg.indexBucket)
 	common := func(function string) api.Common {
 		return api.Common{
 			Indexes: index.OpenAll(index.Config{
 				Photos: photos, Index: derived, Forget: forget, Log: log,
 			}),
-			PublicURL: func(context.Context) (string, error) { return cfg.publicURL, nil },
+			PublicURL: func(context.Context) (string, error) { return publicURL, nil },
 			Trace:     gateway.TraceOf, Log: log.With(slog.String("function", function)), Served: slog.LevelInfo,
 		}
 	}
-	var err error
 	distribution, err = edge.New(edge.Config{
 		Template: infra.Template,
 		APIs: map[string]gateway.API{"UploadFunction": gateway.ServeAPI(api.NewPets(api.Pets{
@@ -199,6 +203,34 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 		Log: log,
 	})
 	return distribution, forget, err
+}
+
+// environment checks that every function finds in its environment what it needs, as the template sets it, and returns the public URL from the
+// parameter that the environment names: what would stop a function on AWS stops this program.
+func environment(cfg serveConfig) (publicURL string, err error) {
+	resources, err := edge.Resources(infra.Template, map[string]string{"PhotosBucket": cfg.photosBucket, "IndexBucket": cfg.indexBucket})
+	if err != nil {
+		return "", err
+	}
+	parameters := edge.ParametersOf(resources)
+	for _, function := range []string{"UploadFunction", "RandomFunction", "TendFunction"} {
+		s, err := edge.SettingsOf(resources, function)
+		if err != nil {
+			return "", err
+		}
+		f, err := config.Load(func(name string) string { return s.Environment[name] })
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", function, err)
+		}
+		for _, name := range []string{f.PublicURLParameter, f.DistributionParameter} {
+			if parameters[name] == "" {
+				return "", fmt.Errorf("%s: the template has no SSM parameter %s", function, name)
+			}
+		}
+		// No TLS here: the scheme is the local one's.
+		publicURL = strings.ReplaceAll(parameters[f.PublicURLParameter], "https://${Distribution.DomainName}", cfg.publicURL)
+	}
+	return config.CleanURL(publicURL)
 }
 
 // tendEachMinute is the schedule of the tend function.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
@@ -14,6 +16,7 @@ import (
 	"petpick/src/config"
 	"petpick/src/gateway"
 	"petpick/src/index"
+	"petpick/src/metrics"
 )
 
 func main() {
@@ -37,13 +40,29 @@ func build(ctx context.Context, log *slog.Logger) (gateway.Function, error) {
 	}
 	s3 := s3blob.Client(aws, "")
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
-	return gateway.ServeFunction(api.NewRandom(api.Random{
+	indexes := index.OpenAll(index.Config{Photos: photos, Index: store, Log: log})
+	return counted(metrics.New(os.Stdout, cfg.Stage), indexes, gateway.ServeFunction(api.NewRandom(api.Random{
 		Common: api.Common{
-			Indexes:   index.OpenAll(index.Config{Photos: photos, Index: store, Log: log}),
+			Indexes:   indexes,
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
 			// A line for each draw would cost more than the draw: only what went wrong is logged.
 			Trace: gateway.TraceOf, Log: log, Served: slog.LevelDebug,
 		},
 		Photos: photos,
-	})), nil
+	}))), nil
+}
+
+// counted tells once a minute what the draws met.
+func counted(lines *metrics.Writer, indexes index.All, serve gateway.Function) gateway.Function {
+	totals := func() map[string]uint64 {
+		c := indexes.Counts()
+		return map[string]uint64{
+			metrics.ColdStarts: 1, metrics.Refreshes: c.Refreshes, metrics.RefreshFailures: c.RefreshFailures, metrics.StaleDraws: c.StaleDraws,
+		}
+	}
+	return func(ctx context.Context, e events.LambdaFunctionURLRequest) (events.LambdaFunctionURLResponse, error) {
+		response, err := serve(ctx, e)
+		_ = lines.Minutely(time.Now(), totals) // a draw does not fail for want of a log
+		return response, err
+	}
 }

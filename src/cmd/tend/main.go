@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -16,6 +18,7 @@ import (
 	"petpick/src/cdn"
 	"petpick/src/config"
 	"petpick/src/index"
+	"petpick/src/metrics"
 )
 
 func main() {
@@ -42,11 +45,27 @@ func build(ctx context.Context, log *slog.Logger) (func(context.Context, json.Ra
 	indexes := index.OpenAll(index.Config{
 		Photos: s3blob.New(s3, cfg.PhotosBucket), Index: s3blob.New(s3, cfg.IndexBucket), Forget: distribution.Forget, Log: log,
 	})
+	lines := metrics.New(os.Stdout, cfg.Stage)
 	return func(ctx context.Context, _ json.RawMessage) error {
 		var errs []error
 		for _, idx := range indexes {
 			errs = append(errs, idx.Tend(ctx))
 		}
-		return errors.Join(errs...)
+		return errors.Join(append(errs, report(ctx, lines, indexes))...)
 	}, nil
+}
+
+// report tells how large the index is, and what is left to do.
+func report(ctx context.Context, lines *metrics.Writer, indexes index.All) error {
+	pictures := 0
+	for label, idx := range indexes {
+		s, err := idx.Stats(ctx)
+		if err != nil {
+			return fmt.Errorf("size of the index of %s: %w", label, err)
+		}
+		pictures += s.Pictures
+	}
+	c := indexes.Counts()
+	return lines.Write(time.Now(), map[string]uint64{metrics.FoldAttempts: c.FoldAttempts, metrics.FoldLosses: c.FoldLosses},
+		metrics.Group{Values: map[string]uint64{metrics.JournalBacklog: c.Backlog, metrics.Pictures: uint64(pictures)}})
 }

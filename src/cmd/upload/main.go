@@ -5,7 +5,9 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
@@ -17,6 +19,7 @@ import (
 	"petpick/src/config"
 	"petpick/src/gateway"
 	"petpick/src/index"
+	"petpick/src/metrics"
 	"petpick/src/photo"
 )
 
@@ -45,13 +48,27 @@ func build(ctx context.Context, log *slog.Logger) (gateway.API, error) {
 	s3 := s3blob.Client(aws, "")
 	photos, store := s3blob.New(s3, cfg.PhotosBucket), s3blob.New(s3, cfg.IndexBucket)
 	distribution := cdn.New(aws, "", config.Parameter(aws, cfg.DistributionParameter))
-	return gateway.ServeAPI(api.NewPets(api.Pets{
+	indexes := index.OpenAll(index.Config{Photos: photos, Index: store, Forget: distribution.Forget, Log: log})
+	return counted(metrics.New(os.Stdout, cfg.Stage), indexes, gateway.ServeAPI(api.NewPets(api.Pets{
 		Common: api.Common{
-			Indexes:   index.OpenAll(index.Config{Photos: photos, Index: store, Forget: distribution.Forget, Log: log}),
+			Indexes:   indexes,
 			PublicURL: config.PublicURL(aws, cfg.PublicURLParameter),
 			Trace:     gateway.TraceOf, Log: log, Served: slog.LevelInfo,
 		},
 		Photos: photo.NewInspector(), Purge: photos.Purge, Incoming: api.Incoming{Store: store, Presign: store.Presign},
 		Access: access.NewKeyring(access.Config{Store: ssmtokens.New(aws, cfg.TokensPath), Log: log}), OpenUploads: cfg.OpenUploads,
-	})), nil
+	}))), nil
+}
+
+// counted tells what became of each upload, and of the folds meanwhile. An upload is logged anyway: a line more is little beside it.
+func counted(lines *metrics.Writer, indexes index.All, serve gateway.API) gateway.API {
+	return func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
+		response, err := serve(ctx, e)
+		if e.RouteKey == "POST /upload" || e.RouteKey == "POST /uploads/{ticket}/complete" {
+			c := indexes.Counts()
+			totals := map[string]uint64{metrics.FoldAttempts: c.FoldAttempts, metrics.FoldLosses: c.FoldLosses}
+			_ = lines.Write(time.Now(), totals, metrics.Upload(response.StatusCode)) // an upload does not fail for want of a log
+		}
+		return response, err
+	}
 }

@@ -18,7 +18,7 @@ func setenv(t *testing.T, ssm string, more ...string) {
 	t.Helper()
 	env := append([]string{
 		"AWS_REGION", "us-east-1", "AWS_ACCESS_KEY_ID", "a", "AWS_SECRET_ACCESS_KEY", "b", "AWS_ENDPOINT_URL_SSM", ssm, "AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1",
-		"PETPICK_PHOTOS_BUCKET", "p", "PETPICK_INDEX_BUCKET", "i", "PETPICK_PUBLIC_URL_PARAMETER", "/u", "PETPICK_DISTRIBUTION_PARAMETER", "/d",
+		"PETPICK_STAGE", "dev", "PETPICK_PHOTOS_BUCKET", "p", "PETPICK_INDEX_BUCKET", "i", "PETPICK_PUBLIC_URL_PARAMETER", "/u", "PETPICK_DISTRIBUTION_PARAMETER", "/d",
 		"PETPICK_TOKENS_PATH", "/petpick/dev/tokens", "PETPICK_OPEN_UPLOADS", "",
 	}, more...)
 	for i := 0; i < len(env); i += 2 {

@@ -1,0 +1,136 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"petpick/src/gateway"
+)
+
+// maxEvent is what Lambda takes as an event or a response: JSON, with the body in base64.
+const maxEvent = 6<<20 + 100
+
+// What Lambda says in a function's place. Which status becomes of it is the caller's doing: API Gateway's, or the function URL's.
+var (
+	errThrottled = errors.New("as many calls as the function's reserved concurrency are under way")
+	errFunction  = errors.New("the function failed, did not answer in time, or too much")
+)
+
+// lambda is a function's settings.
+type lambda struct {
+	timeout time.Duration
+	slots   *semaphore.Weighted // of reserved concurrency; nil without
+}
+
+// lambda resolves a reference to a function. One function has one concurrency, whoever calls it.
+func (b *builder) lambda(reference string) (string, *lambda, error) {
+	c := struct {
+		Timeout                      seconds
+		ReservedConcurrentExecutions json.Number
+	}{Timeout: seconds(3 * time.Second)} // Lambda's default
+	id, err := b.lookup(reference, "AWS::Lambda::Function", &c)
+	if err != nil {
+		return "", nil, err
+	}
+	if made, ok := b.lambdas[id]; ok {
+		return id, made, nil
+	}
+	made := &lambda{timeout: time.Duration(c.Timeout)}
+	if c.ReservedConcurrentExecutions != "" {
+		n, err := c.ReservedConcurrentExecutions.Int64()
+		if err != nil {
+			return "", nil, fmt.Errorf("%s: reserved concurrency: %w", id, err)
+		}
+		made.slots = semaphore.NewWeighted(n)
+	}
+	b.lambdas[id] = made
+	return id, made, nil
+}
+
+// invoke runs a function within its time. It goes on when the client goes away. One that does not heed its deadline goes on behind the
+// answer, and keeps its slot; AWS would end it.
+func (l *lambda) invoke(ctx context.Context, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
+	if l.slots != nil && !l.slots.TryAcquire(1) {
+		return gateway.Answer{}, errThrottled
+	}
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
+	type result struct {
+		answer gateway.Answer
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil { // AWS would end the environment, and nothing else
+				r.err = fmt.Errorf("%w: panic: %v", errFunction, p)
+			}
+			cancel()
+			if l.slots != nil {
+				l.slots.Release(1)
+			}
+			done <- r
+		}()
+		if r.answer, r.err = call(within); r.err != nil {
+			r.err = fmt.Errorf("%w: %w", errFunction, r.err)
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.answer, r.err
+	case <-within.Done():
+	case <-ctx.Done():
+		return gateway.Answer{}, ctx.Err()
+	}
+	select { // it may have ended at the very moment
+	case r := <-done:
+		return r.answer, r.err
+	default:
+		return gateway.Answer{}, fmt.Errorf("%w: %s are over", errFunction, l.timeout)
+	}
+}
+
+// fits says whether Lambda passes on an event or a response with this body.
+func fits(body string, message any) bool {
+	const aside = 64 << 10 // more than headers take
+	if size := len(body) + aside; size <= maxEvent/2 {
+		return true
+	}
+	b, err := json.Marshal(message)
+	return err == nil && len(b) <= maxEvent
+}
+
+// functionOrigin is a Lambda function URL.
+type functionOrigin struct {
+	function gateway.Function
+	host     string
+	lambda   *lambda
+}
+
+func (o functionOrigin) fetch(ctx context.Context, r gateway.Request) (gateway.Answer, error) {
+	if len(r.Body) > 0 && r.Header.Get("X-Amz-Content-Sha256") == "" {
+		// Origin Access Control signs no body that the viewer did not hash.
+		return apiMessage(http.StatusForbidden, "The request signature we calculated does not match the signature you provided."), nil
+	}
+	r.Host = o.host
+	a, err := o.lambda.invoke(ctx, func(ctx context.Context) (gateway.Answer, error) {
+		answer, err := o.function(ctx, gateway.FunctionEvent(r))
+		if err != nil || !fits(answer.Body, answer) {
+			return gateway.Answer{}, errors.Join(errFunction, err)
+		}
+		return gateway.FunctionAnswer(answer)
+	})
+	switch {
+	case errors.Is(err, errThrottled):
+		return apiMessage(http.StatusTooManyRequests, "Rate Exceeded."), nil
+	case errors.Is(err, errFunction):
+		return gateway.Answer{Status: http.StatusBadGateway, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("Internal Server Error")}, nil
+	}
+	return a, err
+}

@@ -1,0 +1,54 @@
+package index
+
+import (
+	"sync/atomic"
+
+	"petpick/src/pet"
+)
+
+// Counts is what an index has done since it was opened, and what it met. It only ever grows, but for Backlog.
+type Counts struct {
+	// Refreshes are readings of the root for draws; RefreshFailures are those of them that failed.
+	Refreshes, RefreshFailures uint64
+	// StaleDraws are answers given from a view that was older than it may be, because no newer one could be had in time.
+	StaleDraws uint64
+	// FoldAttempts are tries to swap the root; FoldLosses are those that another process won, or whose outcome nobody knows.
+	FoldAttempts, FoldLosses uint64
+	// Backlog is how many journal entries the last fold could read and not apply.
+	Backlog uint64
+}
+
+// All are the indexes of all labels.
+type All map[pet.Label]*Index
+
+// Counts are the sums over all labels.
+func (a All) Counts() (sum Counts) {
+	for _, x := range a {
+		c := x.Counts()
+		sum.Refreshes += c.Refreshes
+		sum.RefreshFailures += c.RefreshFailures
+		sum.StaleDraws += c.StaleDraws
+		sum.FoldAttempts += c.FoldAttempts
+		sum.FoldLosses += c.FoldLosses
+		sum.Backlog += c.Backlog
+	}
+	return sum
+}
+
+type counters struct {
+	refreshes, refreshFailures, staleDraws, foldAttempts, foldLosses, backlog atomic.Uint64
+}
+
+// Counts makes no call.
+func (x *Index) Counts() Counts {
+	c := &x.counters
+	return Counts{
+		c.refreshes.Load(), c.refreshFailures.Load(), c.staleDraws.Load(), c.foldAttempts.Load(), c.foldLosses.Load(), c.backlog.Load(),
+	}
+}
+
+// stale counts a view that is older than it may be.
+func (x *Index) stale(v *view) *view {
+	x.counters.staleDraws.Add(1)
+	return v
+}
