@@ -132,7 +132,7 @@ type (
 
 // New reads the template. Every reference must lead somewhere: a part that is missing is an error here, not at the first request.
 func New(cfg Config) (*Edge, error) {
-	t, err := parseTemplate(cfg.Template)
+	t, err := parseTemplate(cfg.Template, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -23,9 +23,35 @@ type resource struct {
 	Type       string
 	Condition  string
 	Properties any
+
+	DeletionPolicy, UpdateReplacePolicy string
+	DependsOn                           any
 }
 
-func parseTemplate(src []byte) (*template, error) {
+// Resource is a resource of a template, with its intrinsic functions evaluated.
+type Resource struct {
+	Type                                string
+	Properties                          any
+	DeletionPolicy, UpdateReplacePolicy string
+	// DependsOn is a logical ID or a list of them.
+	DependsOn any
+}
+
+// Resources are those that a template makes with these parameters, which replace its defaults. What only a deployment knows stays a reference,
+// "${LogicalID}" or "${LogicalID.Attribute}".
+func Resources(src []byte, parameters map[string]any) (map[string]Resource, error) {
+	t, err := parseTemplate(src, parameters)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]Resource{}
+	for id, r := range t.resources {
+		all[id] = Resource{r.Type, r.Properties, r.DeletionPolicy, r.UpdateReplacePolicy, r.DependsOn}
+	}
+	return all, nil
+}
+
+func parseTemplate(src []byte, parameters map[string]any) (*template, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(src, &doc); err != nil {
 		return nil, fmt.Errorf("template: %w", err)
@@ -43,6 +69,9 @@ func parseTemplate(src []byte) (*template, error) {
 	for name, p := range params {
 		def, _ := p.(map[string]any)
 		t.params[name] = def["Default"]
+		if v, set := parameters[name]; set {
+			t.params[name] = v
+		}
 	}
 	t.conds, _ = top["Conditions"].(map[string]any)
 	resources, _ := top["Resources"].(map[string]any)
