@@ -49,6 +49,7 @@ func check(src []byte) []string {
 		c.distribution()
 		c.edgePolicies()
 		c.alarms()
+		c.others()
 		c.dashboard()
 	}
 	c.source(src)
@@ -566,6 +567,30 @@ func (c *checker) alarms() {
 		"api-failing", "random-failing", "edge-failing", "stale", "journal-backlog",
 	} {
 		c.want("alarms", name, names["petpick-dev-"+name], true)
+	}
+}
+
+// others have words of their own, which schemas leave open.
+func (c *checker) others() {
+	for _, w := range []struct{ kind, path, want string }{
+		{"AWS::Budgets::Budget", "Budget.BudgetType", "COST"},
+		{"AWS::Budgets::Budget", "Budget.TimeUnit", "MONTHLY"},
+		{"AWS::Budgets::Budget", "Budget.BudgetLimit", "map[Amount:10 Unit:USD]"},
+		{"AWS::Logs::DeliverySource", "LogType", "ACCESS_LOGS"},
+		{"AWS::Logs::DeliveryDestination", "OutputFormat", "json"},
+		{"AWS::SNS::Topic", "Subscription", "[map[Endpoint:a@example.com Protocol:email]]"},
+	} {
+		for id, r := range c.resources {
+			if r.Type != w.kind {
+				continue
+			}
+			v := r.Properties
+			for name := range strings.SplitSeq(w.path, ".") {
+				m, _ := v.(map[string]any)
+				v = m[name]
+			}
+			c.want(id, w.path, v, w.want)
+		}
 	}
 }
 
