@@ -102,16 +102,17 @@ func status(code int) func(http.ResponseWriter, *http.Request) {
 // What the template does not have is missing here.
 func TestTheTemplateDecides(t *testing.T) {
 	route := func(key string) string { return "RouteKey: " + key + "\n" }
+	settings, elsewhere := "        POST /upload:\n", "        POST /elsewhere:\n" // of throttling
 	st := must(t)
 	st.do("POST", "/upload")
 	if st.lastAPI.RouteKey != "POST /upload" {
 		t.Errorf("route: got %q", st.lastAPI.RouteKey)
 	}
-	st = must(t, route("POST /upload"), route("POST /elsewhere"))
+	st = must(t, route("POST /upload"), route("POST /elsewhere"), settings, elsewhere)
 	if st.do("POST", "/upload"); st.lastAPI.RouteKey != "$default" {
 		t.Errorf("without its route POST /upload arrives as %q", st.lastAPI.RouteKey)
 	}
-	st = must(t, route("POST /upload"), route("POST /elsewhere"), route("$default"), route("GET /x"))
+	st = must(t, route("POST /upload"), route("POST /elsewhere"), settings, elsewhere, route("$default"), route("GET /x"))
 	if w := st.do("POST", "/upload"); w.Code != 404 || st.calls.Load() != 0 || !strings.Contains(w.Body.String(), `"Not Found"`) {
 		t.Errorf("without any route: %d %s, %d calls", w.Code, w.Body, st.calls.Load())
 	}

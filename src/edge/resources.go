@@ -8,20 +8,23 @@ import (
 
 // Resource is a resource of the template, evaluated.
 type Resource struct {
-	Type       string
-	Properties any
+	Type                                string
+	Properties                          any
+	DeletionPolicy, UpdateReplacePolicy string
+	// DependsOn is a logical ID or a list of them.
+	DependsOn any
 }
 
 // Resources evaluates the template's resources as a deployment would, names being what only that knows: the value of "PhotosBucket", of
 // "PhotosBucket.Arn", of a parameter. What has no name stays a reference, "${Distribution}".
-func Resources(src []byte, names map[string]string) (map[string]Resource, error) {
+func Resources(src []byte, names map[string]any) (map[string]Resource, error) {
 	t, err := parseTemplate(src, names)
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]Resource{}
 	for id, r := range t.resources {
-		all[id] = Resource{r.Type, r.Properties}
+		all[id] = Resource{r.Type, r.Properties, r.DeletionPolicy, r.UpdateReplacePolicy, r.DependsOn}
 	}
 	return all, nil
 }

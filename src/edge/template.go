@@ -17,16 +17,19 @@ type template struct {
 	resources map[string]resource
 	params    map[string]any
 	conds     map[string]any
-	names     map[string]string // what a deployment knows: "PhotosBucket", "PhotosBucket.Arn"
+	names     map[string]any // what a deployment knows: parameters, "PhotosBucket", "PhotosBucket.Arn"
 }
 
 type resource struct {
 	Type       string
 	Condition  string
 	Properties any
+
+	DeletionPolicy, UpdateReplacePolicy string
+	DependsOn                           any
 }
 
-func parseTemplate(src []byte, names map[string]string) (*template, error) {
+func parseTemplate(src []byte, names map[string]any) (*template, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(src, &doc); err != nil {
 		return nil, fmt.Errorf("template: %w", err)
@@ -75,8 +78,8 @@ func fromYAML(n *yaml.Node) (any, error) {
 	switch n.Kind {
 	case yaml.DocumentNode:
 		return fromYAML(n.Content[0])
-	case yaml.AliasNode:
-		return fromYAML(n.Alias)
+	case yaml.AliasNode: // so its documentation says, of the format
+		return nil, fmt.Errorf("line %d: CloudFormation takes no aliases", n.Line)
 	case yaml.SequenceNode:
 		list := make([]any, 0, len(n.Content))
 		for _, c := range n.Content {

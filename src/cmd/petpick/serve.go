@@ -208,7 +208,7 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 // environment checks that every function finds in its environment what it needs, as the template sets it, and returns the public URL from the
 // parameter that the environment names: what would stop a function on AWS stops this program.
 func environment(cfg serveConfig) (publicURL string, err error) {
-	resources, err := edge.Resources(infra.Template, map[string]string{"PhotosBucket": cfg.photosBucket, "IndexBucket": cfg.indexBucket})
+	resources, err := edge.Resources(infra.Template, map[string]any{"PhotosBucket": cfg.photosBucket, "IndexBucket": cfg.indexBucket})
 	if err != nil {
 		return "", err
 	}
