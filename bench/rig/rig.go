@@ -48,7 +48,7 @@ func (p *Process) Stop() error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		return errors.Join(fmt.Errorf("%s did not end by itself", p.cmd.Path), p.cmd.Process.Kill())
 	}
 }
