@@ -56,6 +56,7 @@ type Figures struct {
 	Machine string `json:"machine"` // with the date
 	Load    string `json:"load_average"`
 	Random  Draw   `json:"random"`
+	Image   Work   `json:"image"` // GET /random?format=image
 	Upload  []Work `json:"upload"`
 	Tend    Work   `json:"tend"`
 }
@@ -64,6 +65,8 @@ type Figures struct {
 type Draw struct {
 	Work
 	Pictures int `json:"pictures"`
+	// AnswerBytes is the response as HTTP/1.1 would write it, before CloudFront adds its own headers.
+	AnswerBytes int `json:"answer_bytes"`
 	// InitMS is from the start of the process to its first question for work; FirstMS the first draw's time, with InitCPUMS for both.
 	InitMS    float64 `json:"init_ms"`
 	FirstMS   float64 `json:"first_ms"`
@@ -128,8 +131,17 @@ func run(ctx context.Context, cfg config) (err error) {
 	if f.Random, err = b.random(ctx); err != nil {
 		return fmt.Errorf("random: %w", err)
 	}
-	if f.Upload, err = b.upload(ctx); err != nil {
-		return fmt.Errorf("upload: %w", err)
+	// The small ones first: they are what format=image draws from.
+	for _, what := range [][]upload{uploads[:1], uploads[1:]} {
+		if f.Upload, err = b.upload(ctx, f.Upload, what); err != nil {
+			return fmt.Errorf("upload: %w", err)
+		}
+		if f.Image.N > 0 {
+			continue
+		}
+		if f.Image, err = b.image(ctx); err != nil {
+			return fmt.Errorf("format=image: %w", err)
+		}
 	}
 	if f.Tend, err = b.tend(ctx); err != nil {
 		return fmt.Errorf("tend: %w", err)
@@ -192,9 +204,9 @@ func (b *bench) start(ctx context.Context, name, id string) (*rig.Lambda, error)
 	return rig.StartLambda(ctx, filepath.Join(b.dir, name), b.functions[id], b.env)
 }
 
-func drawEvent() any {
+func drawEvent(query string) any {
 	return gateway.FunctionEvent(gateway.Request{
-		Method: http.MethodGet, Host: "abc.lambda-url.us-east-1.on.aws", IP: "203.0.113.9", Path: "/random", RawPath: "/random", Query: "label=cat",
+		Method: http.MethodGet, Host: "abc.lambda-url.us-east-1.on.aws", IP: "203.0.113.9", Path: "/random", RawPath: "/random", Query: query,
 		Header: http.Header{
 			"User-Agent": {"Amazon CloudFront"}, "Via": {"2.0 abcdef.cloudfront.net (CloudFront)"}, "X-Amz-Cf-Id": {strings.Repeat("x", 56)},
 			"X-Forwarded-For": {"203.0.113.9"}, "X-Amzn-Trace-Id": {"Root=1-00000000-000000000000000000000000"},
@@ -232,26 +244,66 @@ func (b *bench) random(ctx context.Context) (d Draw, err error) {
 			return d, err
 		}
 	}
+	a, _, err := invoke(ctx, l, drawEvent("label=cat"))
+	if err != nil {
+		return d, err
+	}
+	d.AnswerBytes = a.size()
 	d.Work, err = b.measure(l, "draw", 0, "RandomFunction", b.cfg.draws, func(int) (time.Duration, error) { return draw(ctx, l) })
 	return d, err
 }
 
 func draw(ctx context.Context, l *rig.Lambda) (time.Duration, error) {
-	answer, took, err := l.Invoke(ctx, drawEvent())
+	r, took, err := invoke(ctx, l, drawEvent("label=cat"))
+	if l := r.Headers["Location"]; err == nil && (r.StatusCode != http.StatusFound || !strings.HasPrefix(l, "/cat/") || !strings.HasSuffix(l, ".jpg")) {
+		err = fmt.Errorf("status %d to %q is no draw", r.StatusCode, l)
+	}
+	return took, err
+}
+
+// answer is a function's, behind a function URL or an API.
+type answer struct {
+	StatusCode      int               `json:"statusCode"`
+	Headers         map[string]string `json:"headers"`
+	Body            string            `json:"body"`
+	IsBase64Encoded bool              `json:"isBase64Encoded"`
+}
+
+// size is what HTTP/1.1 would write of it.
+func (a answer) size() int {
+	n := len("HTTP/1.1 302 Found\r\n\r\n") + len(a.Body)
+	for name, value := range a.Headers {
+		n += len(name) + len(value) + len(": \r\n")
+	}
+	return n
+}
+
+func invoke(ctx context.Context, l *rig.Lambda, event any) (a answer, took time.Duration, err error) {
+	body, took, err := l.Invoke(ctx, event)
 	if err != nil {
-		return 0, err
+		return a, 0, err
 	}
-	var r struct {
-		StatusCode int               `json:"statusCode"`
-		Headers    map[string]string `json:"headers"`
+	return a, took, json.Unmarshal(body, &a)
+}
+
+// image draws with the bytes in the answer, of the pictures that are there by then.
+func (b *bench) image(ctx context.Context) (w Work, err error) {
+	l, err := b.start(ctx, "random", "RandomFunction")
+	if err != nil {
+		return w, err
 	}
-	if err := json.Unmarshal(answer, &r); err != nil {
-		return 0, err
+	defer func() { err = errors.Join(err, l.Close()) }()
+	do := func(int) (time.Duration, error) {
+		a, took, err := invoke(ctx, l, drawEvent("label=dog&format=image"))
+		if err == nil && (a.StatusCode != http.StatusOK || !a.IsBase64Encoded || a.Headers["Content-Type"] != "image/jpeg") {
+			err = fmt.Errorf("status %d of type %q is no picture", a.StatusCode, a.Headers["Content-Type"])
+		}
+		return took, err
 	}
-	if l := r.Headers["Location"]; r.StatusCode != http.StatusFound || !strings.HasPrefix(l, "/cat/") || !strings.HasSuffix(l, ".jpg") {
-		return 0, fmt.Errorf("status %d to %q is no draw", r.StatusCode, l)
+	if _, err := do(0); err != nil {
+		return w, err
 	}
-	return took, nil
+	return b.measure(l, "format=image", uploads[0].size, "RandomFunction", max(1, b.cfg.draws/20), do)
 }
 
 // measure invokes n times, and divides what the process took.
@@ -304,14 +356,14 @@ func (b *bench) tend(ctx context.Context) (w Work, err error) {
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	event := map[string]any{"source": "aws.events", "detail-type": "Scheduled Event", "detail": map[string]any{}}
-	invoke := func(int) (time.Duration, error) {
+	do := func(int) (time.Duration, error) {
 		_, took, err := l.Invoke(ctx, event)
 		return took, err
 	}
-	if _, err := invoke(0); err != nil { // whatever the uploads have left to do
+	if _, err := do(0); err != nil { // whatever the uploads have left to do
 		return w, err
 	}
-	return b.measure(l, "upkeep", 0, "TendFunction", 20, invoke)
+	return b.measure(l, "upkeep", 0, "TendFunction", 20, do)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
