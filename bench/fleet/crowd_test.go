@@ -15,6 +15,8 @@ const (
 	startsAtOnce = 1000
 	startsEach   = 1000
 	scaleEach    = 10 * time.Second
+	// perEnvironment requests a second for each environment that the account may have: the other half of the same quota.
+	perEnvironment = 10
 	// placement is what AWS needs beside our own start: published for a Go function.
 	placement = 42 * time.Millisecond
 )
@@ -26,6 +28,7 @@ type lambda struct {
 	idle        []*index.Index
 	count, most int // environments, and how many the account may have
 	began       time.Time
+	requests    counter
 	start, draw time.Duration // of the function's own work, at its part of a vCPU
 }
 
@@ -33,6 +36,9 @@ type lambda struct {
 func (l *lambda) take() (x *index.Index, cold bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.requests.add() > perEnvironment*l.most {
+		return nil, false
+	}
 	if n := len(l.idle); n > 0 {
 		x = l.idle[n-1]
 		l.idle = l.idle[:n-1]
@@ -68,6 +74,7 @@ func flash(t *testing.T, perSecond, most int, start, draw time.Duration, seconds
 		b := newBucket()
 		add(t, environment(b), first)
 		l := &lambda{bucket: b, most: most, began: time.Now(), start: start, draw: draw}
+		l.requests.began = l.began
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		each := time.Second / time.Duration(perSecond)

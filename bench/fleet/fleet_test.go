@@ -31,7 +31,8 @@ const (
 	getMedian, firstGetMedian, putMedian = 20 * time.Millisecond, 60 * time.Millisecond, 60 * time.Millisecond
 	// spread is that of a log-normal distribution whose 99th percentile is five times the median.
 	spread = 0.69
-	// readsPerSecond of one prefix: what is beyond is answered with 503. S3 would divide a prefix that stays busy; here it never does.
+	// readsPerSecond of one prefix: what is beyond is answered with 503, and not tried again as the SDK would. S3 would divide a prefix that
+	// stays busy; here it never does.
 	readsPerSecond = 5500
 )
 
@@ -39,7 +40,7 @@ const (
 type bucket struct {
 	*blob.Memory
 	reads   counter // of the index's prefix
-	refused atomic.Int64
+	refused counter // of those
 }
 
 // counter counts events by the second.
@@ -62,7 +63,8 @@ func (c *counter) add() int {
 }
 
 func newBucket() *bucket {
-	return &bucket{Memory: blob.NewMemory(nil), reads: counter{began: time.Now()}}
+	now := time.Now()
+	return &bucket{Memory: blob.NewMemory(nil), reads: counter{began: now}, refused: counter{began: now}}
 }
 
 // connection is one environment's way to the bucket: its first call takes longer.
@@ -86,7 +88,7 @@ func (c *connection) wait(ctx context.Context, median time.Duration) {
 // Get implements blob.Store.
 func (c *connection) Get(ctx context.Context, key, etag string) (blob.Object, error) {
 	if strings.HasPrefix(key, "index/") && c.reads.add() > readsPerSecond {
-		c.refused.Add(1)
+		c.refused.add()
 		c.wait(ctx, getMedian)
 		return blob.Object{}, fmt.Errorf("get %s: %w", key, blob.ErrUnavailable)
 	}
@@ -155,7 +157,7 @@ type run struct {
 	waits                       []time.Duration // of draws, sorted
 	stale                       []time.Duration // of each environment: the age of the upload at the last draw that did not know of it; sorted
 	reads                       []int           // by the second, once all are warm
-	refused                     int64
+	refused                     int             // of those
 }
 
 const (
@@ -194,7 +196,10 @@ func simulate(t *testing.T, environments int) (r run) {
 		wg.Wait()
 		time.Sleep(landed)
 		from := int((time.Since(b.reads.began) - landed - afterUpload) / time.Second)
-		r.environments, r.reads, r.refused = environments, b.reads.bySecond[from:len(b.reads.bySecond)-1], b.refused.Load()
+		r.environments, r.reads = environments, b.reads.bySecond[from:len(b.reads.bySecond)-1]
+		for s := from; s < min(len(b.refused.bySecond), from+len(r.reads)); s++ {
+			r.refused += b.refused.bySecond[s]
+		}
 	})
 	slices.Sort(r.waits)
 	slices.Sort(r.stale)

@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 	date, machine, _ := strings.Cut(where, ", ")
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Fleets, simulated, %s\n\n`make bench-fleet` wrote this: %s. AWS is simulated, in virtual time; the index is the code that is deployed. Assumed: S3 answers a GET after %v in the median "+
-		"and five times that in the 99th percentile, the first of an environment after %v, a PUT after %v; a prefix takes %s GETs a second, and answers those beyond with 503 at once, without ever being divided.\n\n",
+		"and five times that in the 99th percentile, the first of an environment after %v, a PUT after %v; a prefix takes %s GETs a second, and answers those beyond with 503, without ever being divided; nobody tries again.\n\n",
 		date, machine, getMedian, firstGetMedian, putMedian, page.Grouped(fmt.Sprint(readsPerSecond)))
 	warm(t, &b, where)
 	crowds(t, &b, where, start, draw)
@@ -96,9 +96,9 @@ func warm(t *testing.T, b *strings.Builder, where string) {
 
 func crowds(t *testing.T, b *strings.Builder, where string, start, draw time.Duration) {
 	const seconds = 25
-	fmt.Fprintf(b, "## A crowd out of nowhere\n\nNo environment is there, and requests come at a steady rate from the first moment on. Lambda starts at most %d environments at once and %d more each %v, up to the account's limit; "+
+	fmt.Fprintf(b, "## A crowd out of nowhere\n\nNo environment is there, and requests come at a steady rate from the first moment on. Lambda starts at most %d environments at once and %d more each %v, up to the account's limit, and takes %d requests a second for each that the account may have; "+
 		"what finds none is refused with 429. A start takes %v of AWS and %v of ours, a draw %v, both as measured by bench/invoke, at the function's part of a vCPU; and then what S3 takes.\n\n",
-		startsAtOnce, startsEach, scaleEach, placement, start, draw)
+		startsAtOnce, startsEach, scaleEach, perEnvironment, placement, start, draw)
 	var rows [][]string
 	c := page.Chart{Title: "A crowd from cold: refused requests", X: "seconds", Y: "% of the requests of the second", Right: true}
 	for _, k := range []struct{ perSecond, most int }{{100, 1000}, {1000, 1000}, {5000, 1000}, {20_000, 1000}, {20_000, 10_000}} {

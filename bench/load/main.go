@@ -32,7 +32,7 @@ type config struct {
 func main() {
 	var cfg config
 	flag.StringVar(&cfg.binary, "binary", "build/petpick", "the program that serves")
-	flag.StringVar(&cfg.k6, "k6", "build/tools/k6", "k6")
+	flag.StringVar(&cfg.k6, "k6", "build/k6-v1.8.1/k6", "k6")
 	flag.StringVar(&cfg.url, "url", "", "the host to load instead of one on loopback; TOKEN is its token")
 	flag.StringVar(&cfg.out, "out", "", "the files to write, without extension; none when empty")
 	flag.StringVar(&cfg.command, "command", "make bench", "the command that the page names")

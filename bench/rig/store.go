@@ -42,6 +42,8 @@ const (
 type Store struct {
 	server *s3server.Server
 	proxy  *httptest.Server
+	// idle are the connections to the server: it does not end while they are open.
+	idle *http.Transport
 	mu     sync.Mutex
 	calls  map[string]int
 }
@@ -52,7 +54,7 @@ func OpenStore(ctx context.Context, data string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Store{server: server, calls: map[string]int{}}
+	st := &Store{server: server, calls: map[string]int{}, idle: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true}}
 	target, err := url.Parse(server.Endpoint)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,7 @@ func OpenStore(ctx context.Context, data string) (*Store, error) {
 	// The Host header stays as it was: it is signed.
 	forward := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host },
-		Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true},
+		Transport: st.idle,
 	}
 	st.proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		st.mu.Lock()
@@ -99,7 +101,9 @@ func (st *Store) Endpoint() string { return st.proxy.URL }
 
 // Client has the account's rights; its calls are not counted.
 func (st *Store) Client() *s3.Client {
-	return s3blob.Client(aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(AccessKey, SecretKey, "")}, st.server.Endpoint)
+	return s3blob.Client(aws.Config{
+		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(AccessKey, SecretKey, ""), HTTPClient: &http.Client{Transport: st.idle},
+	}, st.server.Endpoint)
 }
 
 // Environment lets another process use the server.
@@ -121,6 +125,7 @@ func (st *Store) Calls() map[string]int {
 // Close ends both servers.
 func (st *Store) Close() error {
 	st.proxy.Close()
+	st.idle.CloseIdleConnections()
 	return st.server.Stop()
 }
 

@@ -37,7 +37,7 @@ type config struct {
 func main() {
 	var cfg config
 	flag.StringVar(&cfg.binary, "binary", "build/petpick", "the program that serves")
-	flag.StringVar(&cfg.k6, "k6", "build/tools/k6", "k6, for the pictures behind nginx")
+	flag.StringVar(&cfg.k6, "k6", "build/k6-v1.8.1/k6", "k6, for the pictures behind nginx")
 	flag.StringVar(&cfg.out, "out", "", "the files to write, without extension")
 	flag.IntVar(&cfg.seconds, "seconds", 4, "seconds of each measurement")
 	flag.IntVar(&cfg.rounds, "rounds", 3, "measurements of each way, by turns; the median is reported")
@@ -112,7 +112,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	}
 	ways, service, err := start(ctx, cfg)
 	defer func() {
-		for _, w := range ways {
+		for _, w := range slices.Backward(ways) { // the rivals hold connections to petpick's S3 server
 			err = errors.Join(err, w.stop())
 		}
 	}()
