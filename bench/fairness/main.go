@@ -275,6 +275,7 @@ func plotShares(cfg config, all []share, where string) error {
 	p.Add(plotter.NewGrid(), band, dots)
 	p.Legend.Add("observed", dots)
 	p.Legend.Add(fmt.Sprintf("where a fair draw is with a probability of %.0f%%", 100*confidence), &plotter.Line{LineStyle: band.LineStyle})
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, 8
+	p.Y.Max *= 1.2 // room for the legend
 	return page.Save(p, where, cfg.out+".svg")
 }

@@ -100,7 +100,7 @@ func crowds(t *testing.T, b *strings.Builder, where string, start, draw time.Dur
 		"what finds none is refused with 429. A start takes %v of AWS and %v of ours, a draw %v, both as measured by bench/invoke, at the function's part of a vCPU; and then what S3 takes.\n\n",
 		startsAtOnce, startsEach, scaleEach, perEnvironment, placement, start, draw)
 	var rows [][]string
-	c := page.Chart{Title: "A crowd from cold: refused requests", X: "seconds", Y: "% of the requests of the second", Right: true}
+	c := page.Chart{Title: "A crowd from cold: refused requests", X: "seconds", Y: "% of the requests of the second"}
 	for _, k := range []struct{ perSecond, most int }{{100, 1000}, {1000, 1000}, {5000, 1000}, {20_000, 1000}, {20_000, 10_000}} {
 		r := flash(t, k.perSecond, k.most, start, draw, seconds)
 		refused, last := 0, 0

@@ -131,8 +131,6 @@ type Chart struct {
 	Title, X, Y string
 	LogX, LogY  bool
 	Lines       []Line
-	// Right puts the legend there.
-	Right bool
 }
 
 // Save draws the chart.
@@ -146,11 +144,8 @@ func (c Chart) Save(caption, name string) error {
 	if c.LogY {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.TickerFunc(Decades)
 	}
-	p.Legend.Top, p.Legend.Left = true, !c.Right
+	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.Padding, p.Legend.XOffs, p.Legend.YOffs = 2, 8, -4
-	if c.Right {
-		p.Legend.XOffs = -8
-	}
 	p.Add(plotter.NewGrid())
 	high := 0.0
 	for i, l := range c.Lines {
@@ -163,10 +158,10 @@ func (c Chart) Save(caption, name string) error {
 		}
 		line.Color, line.Width = Colors[i%len(Colors)], 1.5
 		points.Color, points.Shape, points.Radius = line.Color, draw.CircleGlyph{}, 2
-		p.Legend.Add(l.Name, line)
-		if l.Dashed {
+		if l.Dashed || i >= len(Colors) { // colours begin anew
 			line.Dashes = []vg.Length{6, 4}
 		}
+		p.Legend.Add(l.Name, line)
 		p.Add(line)
 		if len(l.XYs) <= 40 {
 			p.Add(points)

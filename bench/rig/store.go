@@ -43,9 +43,9 @@ type Store struct {
 	server *s3server.Server
 	proxy  *httptest.Server
 	// idle are the connections to the server: it does not end while they are open.
-	idle *http.Transport
-	mu     sync.Mutex
-	calls  map[string]int
+	idle  *http.Transport
+	mu    sync.Mutex
+	calls map[string]int
 }
 
 // OpenStore starts the server over the folder that `petpick serve --data dir` would use, with both buckets.
