@@ -5,14 +5,20 @@ DATA ?= .petpick
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
 TORTURE ?= 5m
+SOAK ?= 1800
+RATE ?= 200
+SECONDS ?= 30
+K6_VERSION = v1.8.1
+K6 = build/k6-$(K6_VERSION)/k6
+RESULTS = $(CURDIR)/bench/results/$(shell date -u +%F)
 FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-formats format-tools race check check-go torture lint fuzz bench bench-photo growth build clean
+.PHONY: help run test test-formats format-tools race check check-go torture lint fuzz bench bench-smoke soak bench-rivals bench-invoke bench-fairness bench-fleet cost bench-go bench-photo growth build clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## the whole service on this machine (ADDR=127.0.0.1:8080 DATA=.petpick)
 	@go build -o build/petpick ./src/cmd/petpick
@@ -51,7 +57,38 @@ fuzz: ## each fuzz target for FUZZTIME (5s)
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
 
-bench: ## the benchmarks, each for BENCHTIME (1s)
+bench: build/petpick $(K6) ## load on the whole service by k6, as a dated page with charts in bench/results; RATE=200 SECONDS=30, or BASE_URL=https://… TOKEN=…
+	go run ./bench/load -k6 $(K6) -rate $(RATE) -seconds $(SECONDS) -url "$(BASE_URL)" -out $(RESULTS)-load
+
+bench-smoke: build/petpick $(K6) ## every k6 script for 3 s: what is answered, and not how fast; no page
+	P99=10000 P99_UPLOAD=10000 MAX_DROPPED=1000 go run ./bench/load -k6 $(K6) -command 'make bench-smoke' -pictures 20 -rate 20 -seconds 3
+
+soak: build/petpick $(K6) ## half of what the service can do, for SOAK (1800) seconds: memory, descriptors and p99 must stay as they are
+	go run ./bench/load -k6 $(K6) -command 'make soak SOAK=$(SOAK)' -soak -seconds $(SOAK) -out $(RESULTS)-soak
+
+bench-rivals: build/petpick $(K6) ## GET /random beside a constant 302, nginx, and what others write; needs wrk, nginx and two cores
+	go run ./bench/rivals -k6 $(K6) -out $(RESULTS)-rivals
+
+bench-invoke: ## what an invocation of the deployed functions takes; needs cwebp
+	go run ./bench/invoke -out $(RESULTS)-invoke
+
+bench-fairness: build/petpick ## a million draws through HTTP against the weights
+	go run ./bench/fairness -out $(RESULTS)-fairness
+
+bench-fleet: ## 1 to 10,000 Lambdas, simulated
+	go test ./bench/fleet -run TestReport -count 1 -timeout 0 -v -fleet $(RESULTS)-fleet
+
+cost: ## README's costs, from the last bench-invoke and bench/cost/*.json
+	go run ./bench/cost
+
+.PHONY: build/petpick
+build/petpick:
+	@go build -o $@ ./src/cmd/petpick
+
+$(K6):
+	GOBIN=$(CURDIR)/$(@D) go install go.k6.io/k6@$(K6_VERSION)
+
+bench-go: ## Go's benchmarks, each for BENCHTIME (1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api ./src/photo
 
 # The memory limit is the one that the template gives the upload function.

@@ -11,11 +11,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/perf/benchfmt"
+
+	"petpick/bench/page"
 )
 
 func main() {
@@ -36,7 +36,7 @@ func run(in io.Reader, command, out string) error {
 	if len(results) == 0 {
 		return fmt.Errorf("no results on the standard input")
 	}
-	where := machine()
+	where := page.Machine()
 	if err := writePlots(results, out, where); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func run(in io.Reader, command, out string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(file, page(results, command, where, filepath.Base(out))); err != nil {
+	if _, err := io.WriteString(file, text(results, command, where, filepath.Base(out))); err != nil {
 		return err
 	}
 	return file.Close()
@@ -107,23 +107,4 @@ func read(in io.Reader) ([]result, error) {
 		results = append(results, res)
 	}
 	return results, r.Err()
-}
-
-// machine is the date, and what the benchmarks ran on.
-func machine() string {
-	model := runtime.GOARCH
-	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if _, after, ok := strings.Cut(string(info), "model name"); ok {
-			line, _, _ := strings.Cut(after, "\n")
-			model = strings.TrimSpace(strings.TrimLeft(line, "\t :"))
-		}
-	}
-	memory := ""
-	if info, err := os.ReadFile("/proc/meminfo"); err == nil {
-		var kilobytes float64
-		if _, err := fmt.Sscanf(string(info), "MemTotal: %f kB", &kilobytes); err == nil {
-			memory = fmt.Sprintf(", %.0f GiB", kilobytes/(1<<20))
-		}
-	}
-	return fmt.Sprintf("%s, %d virtual cores of %s%s, %s, %s", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), model, memory, runtime.GOOS, runtime.Version())
 }

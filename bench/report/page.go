@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+
+	"petpick/bench/page"
 )
 
 // section is one table of the page.
@@ -26,8 +27,8 @@ var sections = []section{
 	{"The random function", "Random", "From the decoded event to its response.", "", ""},
 }
 
-// page is the whole text.
-func page(results []result, command, where, name string) string {
+// text is the whole page.
+func text(results []result, command, where, name string) string {
 	var b strings.Builder
 	date, rest, _ := strings.Cut(where, ", ")
 	fmt.Fprintf(&b, "# The index in numbers, %s\n\n`%s` wrote this page: %s.\n", date, command, rest)
@@ -94,36 +95,15 @@ func table(b *strings.Builder, results []result) {
 	fmt.Fprintf(b, "%s|\n", strings.Repeat("|---:", len(results[0].params)+len(units)))
 	for _, r := range results {
 		for _, p := range r.params {
-			fmt.Fprintf(b, "| %s ", grouped(p.value))
+			fmt.Fprintf(b, "| %s ", page.Grouped(p.value))
 		}
 		for _, u := range units {
 			if v, ok := r.value(u); ok {
-				fmt.Fprintf(b, "| %s ", number(v))
+				fmt.Fprintf(b, "| %s ", page.Number(v))
 			} else {
 				b.WriteString("| ")
 			}
 		}
 		b.WriteString("|\n")
 	}
-}
-
-// number keeps three digits of what is not whole.
-func number(v float64) string {
-	switch {
-	case v == float64(int64(v)) || v >= 100:
-		return grouped(strconv.FormatFloat(v, 'f', 0, 64))
-	default:
-		return strconv.FormatFloat(v, 'g', 3, 64)
-	}
-}
-
-// grouped puts commas between the thousands of a number.
-func grouped(s string) string {
-	if _, err := strconv.ParseUint(s, 10, 64); err != nil {
-		return s
-	}
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"image/color"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"petpick/bench/page"
 )
 
 // line is a way of drawing in the plot.
@@ -85,7 +84,7 @@ func writePlots(results []result, out, where string) error {
 		// Short labels: on a logarithmic axis the library keeps room for them where they are not.
 		p.X.Label.Text, p.Y.Label.Text = "pictures", "ns per draw"
 		p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-		p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(decades), plot.TickerFunc(decades)
+		p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(page.Decades), plot.TickerFunc(page.Decades)
 		p.Legend.Top, p.Legend.Left = true, true
 		p.Legend.Padding, p.Legend.XOffs, p.Legend.YOffs = 2, 8, -4
 		p.Add(plotter.NewGrid())
@@ -95,34 +94,11 @@ func writePlots(results []result, out, where string) error {
 			}
 		}
 		frame(p, ls)
-		if err := save(p, where, out+k.suffix+".svg"); err != nil {
+		if err := page.Save(p, where, out+k.suffix+".svg"); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// save writes the plot with a caption below it.
-func save(p *plot.Plot, caption, name string) error {
-	c, err := draw.NewFormattedCanvas(24*vg.Centimeter, 17*vg.Centimeter, strings.TrimPrefix(filepath.Ext(name), "."))
-	if err != nil {
-		return err
-	}
-	all := draw.New(c)
-	all.SetColor(color.White)
-	all.Fill(all.Rectangle.Path())
-	p.Draw(draw.Crop(all, 0, -12, 22, -4))
-	style := p.Legend.TextStyle
-	style.XAlign = draw.XCenter
-	all.FillText(style, vg.Point{X: all.Center().X, Y: 8}, caption)
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if _, err := c.WriteTo(file); err != nil {
-		return err
-	}
-	return file.Close()
 }
 
 func (l *line) addTo(p *plot.Plot) error {
@@ -146,21 +122,4 @@ func frame(p *plot.Plot, ls []*line) {
 		}
 	}
 	p.Y.Min, p.Y.Max = low/1.5, high*math.Pow(high/low, 0.65)
-}
-
-// decades labels the powers of ten, and marks what is between them.
-func decades(low, high float64) []plot.Tick {
-	var ticks []plot.Tick
-	for d := math.Pow(10, math.Floor(math.Log10(low))); d <= high*1.0001; d *= 10 {
-		for i := 1; i < 10; i++ {
-			t := plot.Tick{Value: d * float64(i)}
-			if i == 1 {
-				t.Label = grouped(strings.TrimSuffix(strconv.FormatFloat(d, 'f', 0, 64), "."))
-			}
-			if t.Value >= low*0.9999 && t.Value <= high*1.0001 {
-				ticks = append(ticks, t)
-			}
-		}
-	}
-	return ticks
 }

@@ -56,11 +56,12 @@ func newServer(c Common, routes map[string]handler) *server {
 // setCommonHeaders sets what every answer of the surface carries. Pages anywhere may use the pictures, with or without an Origin
 // header in the request: a copy that a browser cached for the one must do for the other.
 func setCommonHeaders(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Timing-Allow-Origin", "*")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	v := [...]string{"*", "cross-origin", "*", "nosniff", "no-store"} // one allocation, and not one for each
+	h["Access-Control-Allow-Origin"] = v[0:1:1]
+	h["Cross-Origin-Resource-Policy"] = v[1:2:2]
+	h["Timing-Allow-Origin"] = v[2:3:3]
+	h["X-Content-Type-Options"] = v[3:4:4]
+	h["Cache-Control"] = v[4:5:5]
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

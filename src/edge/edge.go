@@ -198,6 +198,9 @@ var (
 func (e *Edge) receive(body io.Reader) (data []byte, release func(), err error) {
 	var held int64
 	release = func() { e.buffers.Release(held) }
+	if body == http.NoBody {
+		return nil, release, nil
+	}
 	var buf bytes.Buffer
 	for step := int64(freeBuffer); ; step = 1 << 20 {
 		n, err := io.CopyN(&buf, body, step)
@@ -223,7 +226,7 @@ func (b *behavior) send(w http.ResponseWriter, r *http.Request, a gateway.Answer
 	h := w.Header()
 	for name, values := range a.Header {
 		if !hopByHop(name) {
-			h[name] = slices.Clone(values)
+			h[name] = slices.Clip(values) // the cache's own: nobody may append to it
 		}
 	}
 	h.Set("X-Cache", cacheStatus)

@@ -1,0 +1,111 @@
+// Command cost computes what the service costs a month, by item, from three files: prices.json (each figure with its date and source),
+// workload.json (what is assumed), and what bench/invoke has measured. Other ways to build it are priced by the same program. It writes
+// the README's table and a page.
+//
+//	go run ./bench/cost            # README.md and bench/results/<date of the measurement>-cost.md and .svg
+//	go run ./bench/cost -workload mine.json -print
+package main
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"petpick/bench/page"
+	"petpick/infra"
+)
+
+//go:embed prices.json
+var pricesJSON []byte
+
+//go:embed workload.json
+var workloadJSON []byte
+
+func main() {
+	root := flag.String("root", ".", "the repository")
+	workload := flag.String("workload", "", "another workload than bench/cost/workload.json")
+	print := flag.Bool("print", false, "print the page and write nothing")
+	flag.Parse()
+	if err := run(*root, *workload, *print); err != nil {
+		fmt.Fprintln(os.Stderr, "cost:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root, workload string, print bool) error {
+	text := workloadJSON
+	if workload != "" {
+		var err error
+		if text, err = os.ReadFile(workload); err != nil {
+			return err
+		}
+	}
+	m, err := load(root, text)
+	if err != nil {
+		return err
+	}
+	if print {
+		_, err := fmt.Println(m.page("cost"))
+		return err
+	}
+	name := m.date + "-cost"
+	results := filepath.Join(root, "bench/results", name)
+	readme := filepath.Join(root, "README.md")
+	old, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	fresh, err := page.Between(string(old), marker, m.section(name))
+	if err != nil {
+		return fmt.Errorf("%s: %w", readme, err)
+	}
+	return errors.Join(
+		os.WriteFile(readme, []byte(fresh), 0o644),
+		os.WriteFile(results+".md", []byte(m.page(name)), 0o644),
+		m.plot().Save(m.caption(), results+".svg"))
+}
+
+// marker is the name of the README's part that is generated.
+const marker = "cost"
+
+// load reads all that the model needs.
+func load(root string, workload []byte) (*model, error) {
+	files, err := filepath.Glob(filepath.Join(root, "bench/results/*-invoke.json"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no measurement in bench/results: make bench-invoke: %w", errors.Join(err, os.ErrNotExist))
+	}
+	newest := files[len(files)-1] // sorted, and the names begin with the date
+	text, err := os.ReadFile(newest)
+	if err != nil {
+		return nil, err
+	}
+	m := &model{source: filepath.Base(newest)}
+	m.date, _, _ = strings.Cut(m.source, "-invoke")
+	err = errors.Join(strictly(pricesJSON, &m.prices), strictly(workload, &m.work), json.Unmarshal(text, &m.measured), m.prices.check())
+	// Unless told otherwise, Lambda logs two lines of its own for each invocation.
+	m.platformLogs = !strings.Contains(functionOf(string(infra.Template), "RandomFunction"), "SystemLogLevel: WARN")
+	return m, err
+}
+
+// functionOf is the part of the template about one resource.
+func functionOf(template, id string) string {
+	_, after, _ := strings.Cut(template, "\n  "+id+":\n")
+	for i, line := 0, ""; ; i += len(line) {
+		line, _, _ = strings.Cut(after[i:], "\n")
+		line += "\n"
+		if i+len(line) > len(after) || line != "\n" && !strings.HasPrefix(line, "    ") {
+			return after[:i]
+		}
+	}
+}
+
+func strictly(text []byte, v any) error {
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}

@@ -1,0 +1,281 @@
+// Command fairness draws from `petpick serve` over HTTP, as users do, and judges whether pictures come as often as their weights say. It
+// writes a page and a plot, and ends with status 1 when they do not.
+//
+//	go run ./bench/fairness -out bench/results/2026-11-24-fairness
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"gonum.org/v1/gonum/stat/distuv"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"petpick/bench/page"
+	"petpick/bench/rig"
+	"petpick/src/index/drawtest"
+)
+
+type config struct {
+	binary, out              string
+	draws, pictures, clients int
+}
+
+func main() {
+	var cfg config
+	flag.StringVar(&cfg.binary, "binary", "build/petpick", "the program that serves")
+	flag.StringVar(&cfg.out, "out", "", "the files to write, without extension")
+	flag.IntVar(&cfg.draws, "draws", 1_000_000, "draws")
+	flag.IntVar(&cfg.pictures, "pictures", 120, "pictures, of weights from 0.001 to 8,192 and one of 0")
+	flag.IntVar(&cfg.clients, "clients", 32, "clients that draw at once")
+	flag.Parse()
+	if cfg.out == "" {
+		fmt.Fprintln(os.Stderr, "fairness: -out is missing")
+		os.Exit(2)
+	}
+	if err := run(context.Background(), cfg); err != nil {
+		fmt.Fprintln(os.Stderr, "fairness:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, cfg config) (err error) {
+	dir, err := os.MkdirTemp("", "petpick-fairness-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	service, err := rig.Serve(ctx, cfg.binary, dir, "", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, service.Stop()) }()
+	pictures, err := rig.Upload(ctx, service.URL, "dev", "cat", cfg.pictures, 16, 12, weightOf)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	counts, err := drawAll(ctx, cfg, service.URL)
+	if err != nil {
+		return err
+	}
+	return write(cfg, pictures, counts, time.Since(began))
+}
+
+// weightOf: the first is paused; the others span seven orders of magnitude, many times over.
+func weightOf(i int) string {
+	if i == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%.3f", math.Ldexp(1, (i-1)%24)/1000)
+}
+
+// drawAll counts the pictures that many clients are led to, by their ids.
+func drawAll(ctx context.Context, cfg config, base string) (map[string]int, error) {
+	transport := &http.Transport{MaxIdleConnsPerHost: cfg.clients}
+	defer transport.CloseIdleConnections()
+	each := make([]map[string]int, cfg.clients)
+	g, ctx := errgroup.WithContext(ctx)
+	for c := range each {
+		each[c] = map[string]int{}
+		n := cfg.draws / cfg.clients
+		if c < cfg.draws%cfg.clients {
+			n++
+		}
+		g.Go(func() error {
+			for range n {
+				id, err := drawOnce(ctx, transport, base)
+				if err != nil {
+					return err
+				}
+				each[c][id]++
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	counts := map[string]int{}
+	for _, m := range each {
+		for id, n := range m {
+			counts[id] += n
+		}
+	}
+	return counts, nil
+}
+
+func drawOnce(ctx context.Context, transport *http.Transport, base string) (id string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/random?label=cat", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	id, found := strings.CutPrefix(resp.Header.Get("Location"), "/cat/")
+	if id, isPicture := strings.CutSuffix(id, ".jpg"); resp.StatusCode == http.StatusFound && found && isPicture {
+		return id, nil
+	}
+	return "", fmt.Errorf("%s to %q is no draw", resp.Status, resp.Header.Get("Location"))
+}
+
+// share is a picture's part of the draws.
+type share struct {
+	weight             float64
+	observed, expected float64 // of all draws
+	low, high          float64 // where it is expected to be, in confidence of all
+}
+
+// confidence is that of a band, for one picture.
+const confidence = 0.99
+
+// shares are in the order of the weights. The band is the binomial distribution's.
+func shares(pictures []rig.Picture, counts map[string]int, draws int) (out []share) {
+	total := 0.0
+	for _, p := range pictures {
+		total += p.Weight
+	}
+	n := float64(draws)
+	for _, p := range pictures {
+		s := share{weight: p.Weight, observed: float64(counts[p.ID]) / n, expected: p.Weight / total}
+		if p.Weight > 0 {
+			s.low, s.high = band(n, s.expected)
+		}
+		out = append(out, s)
+	}
+	slices.SortStableFunc(out, func(a, b share) int { return int(math.Copysign(1, a.weight-b.weight)) })
+	return out
+}
+
+// band holds a binomial count's share with at least the confidence.
+func band(n, p float64) (low, high float64) {
+	b := distuv.Binomial{N: n, P: p}
+	tail := (1 - confidence) / 2
+	at := func(q float64) float64 { // the least count whose distribution function reaches q
+		from, to := 0.0, n
+		for from < to {
+			if mid := math.Floor((from + to) / 2); b.CDF(mid) >= q {
+				to = mid
+			} else {
+				from = mid + 1
+			}
+		}
+		return from
+	}
+	return at(tail) / n, at(1-tail) / n
+}
+
+func write(cfg config, pictures []rig.Picture, counts map[string]int, took time.Duration) error {
+	all := shares(pictures, counts, cfg.draws)
+	weights, known := map[string]float64{}, 0
+	for _, p := range pictures {
+		weights[p.ID] = p.Weight
+		known += counts[p.ID]
+	}
+	if known != cfg.draws {
+		return fmt.Errorf("%d of %d draws led to pictures that were never uploaded", cfg.draws-known, cfg.draws)
+	}
+	z := drawtest.Z(counts, weights)
+	outside, never := 0, 0
+	for _, s := range all {
+		switch {
+		case s.weight == 0:
+			never += int(s.observed * float64(cfg.draws))
+		case s.observed < s.low || s.observed > s.high:
+			outside++
+		}
+	}
+	// Of so many bands, each of which a fair draw leaves with a probability of at most 1 %, more than this are left once in a million runs.
+	bands := len(all) - 1
+	most := int(leastReached(float64(bands), 1-confidence, 1-1e-6))
+	fair := z < drawtest.MaxZ && outside <= most && never == 0
+	verdict := "fair"
+	if !fair {
+		verdict = "**not fair**"
+	}
+	where := page.Machine()
+	date, machine, _ := strings.Cut(where, ", ")
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Do pictures come as often as their weights say?, %s\n\n`make bench-fairness` wrote this: %s. %s draws by `GET /random` over HTTP, by %d clients at once, in %.0f s, of %d pictures: "+
+		"weights from 0.001 to 8,388.608, and one of 0.\n\n", date, machine, page.Grouped(fmt.Sprint(cfg.draws)), cfg.clients, took.Seconds(), len(all))
+	b.WriteString(page.Table([]string{"", "", "a fair draw"}, [][]string{
+		{"likelihood-ratio test (G), as a standard normal deviate", fmt.Sprintf("%.2f", z), fmt.Sprintf("below %d; more once in a billion runs", drawtest.MaxZ)},
+		{"its p-value", fmt.Sprintf("%.3f", 1-distuv.UnitNormal.CDF(z)), "any"},
+		{fmt.Sprintf("pictures outside their band of %.0f%%", 100*confidence), fmt.Sprintf("%d of %d", outside, bands), fmt.Sprintf("at most %d", most)},
+		{"draws of the picture of weight 0", fmt.Sprint(never), "0"},
+		{"verdict", verdict, ""},
+	}))
+	fmt.Fprintf(&b, "\n![observed by expected share](%s.svg)\n", filepath.Base(cfg.out))
+	err := errors.Join(os.WriteFile(cfg.out+".md", []byte(b.String()), 0o644), plotShares(cfg, all, where))
+	if !fair {
+		err = errors.Join(err, fmt.Errorf("the draw is not fair: z = %.2f, %d pictures outside their bands, %d draws of a paused picture", z, outside, never))
+	}
+	return err
+}
+
+// leastReached is the least count that a binomial distribution reaches with probability q.
+func leastReached(n, p, q float64) float64 {
+	b := distuv.Binomial{N: n, P: p}
+	for k := 0.0; ; k++ {
+		if b.CDF(k) >= q {
+			return k
+		}
+	}
+}
+
+// plotShares shows each picture's observed share by its expected one, as a ratio, in the band that it is expected in. What is expected less
+// than once is left out: the ratio says nothing of it.
+func plotShares(cfg config, all []share, where string) error {
+	p := plot.New()
+	p.Title.Text = fmt.Sprintf("%s draws through HTTP: observed share by expected share", page.Grouped(fmt.Sprint(cfg.draws)))
+	p.X.Label.Text, p.Y.Label.Text = "expected share of a picture", "observed / expected"
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(page.Decades)
+	var points plotter.XYs
+	var bars plotter.YErrors
+	for _, s := range all {
+		if s.expected*float64(cfg.draws) < 1 {
+			continue
+		}
+		points = append(points, plotter.XY{X: s.expected, Y: s.observed / s.expected})
+		bars = append(bars, struct{ Low, High float64 }{1 - s.low/s.expected, s.high/s.expected - 1})
+	}
+	center := make(plotter.XYs, len(points))
+	for i := range center {
+		center[i] = plotter.XY{X: points[i].X, Y: 1}
+	}
+	band, err := plotter.NewYErrorBars(struct {
+		plotter.XYs
+		plotter.YErrors
+	}{center, bars})
+	if err != nil {
+		return err
+	}
+	band.Color, band.Width = page.Colors[5], vg.Points(1)
+	dots, err := plotter.NewScatter(points)
+	if err != nil {
+		return err
+	}
+	dots.Color, dots.Shape, dots.Radius = page.Colors[0], draw.CircleGlyph{}, 2.5
+	p.Add(plotter.NewGrid(), band, dots)
+	p.Legend.Add("observed", dots)
+	p.Legend.Add(fmt.Sprintf("where a fair draw is with a probability of %.0f%%", 100*confidence), &plotter.Line{LineStyle: band.LineStyle})
+	p.Legend.Top, p.Legend.Left, p.Legend.XOffs = true, true, 8
+	p.Y.Max *= 1.2 // room for the legend
+	return page.Save(p, where, cfg.out+".svg")
+}
