@@ -2,10 +2,12 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -127,5 +129,25 @@ func TestDocumentedEvent(t *testing.T) {
 	}))(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A handler that heeds its context ends before the service would end it.
+func TestHandlersEndBeforeTheService(t *testing.T) {
+	deadline := time.Now().Add(20 * time.Second)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline)
+	defer cancel()
+	var left time.Duration
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if d, ok := r.Context().Deadline(); ok {
+			left = deadline.Sub(d)
+		}
+	})
+	if _, err := gateway.ServeAPI(h)(ctx, events.APIGatewayV2HTTPRequest{}); err != nil || left < 900*time.Millisecond || left > time.Second {
+		t.Errorf("the handler's time ends %v before the service's (%v), want 1 s", left, err)
+	}
+	left = 0
+	if _, err := gateway.ServeFunction(h)(t.Context(), events.LambdaFunctionURLRequest{}); err != nil || left != 0 {
+		t.Errorf("without a deadline: %v, %v", left, err)
 	}
 }
