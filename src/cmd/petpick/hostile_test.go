@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"petpick/src/access"
 	"petpick/src/photo/phototest"
 )
 
@@ -258,6 +259,203 @@ func TestBodiesThatNoFunctionSees(t *testing.T) {
 	}
 	if r := s.get(t, "/healthz"); r.status != 200 {
 		t.Errorf("afterwards: %d", r.status)
+	}
+}
+
+// raw sends bytes and reads what comes back until the server closes. Without an answer the status is 0.
+func (s *server) raw(t *testing.T, request string) (r reply) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(conn, request) // it may close before it has read all
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err, ok := err.(net.Error); ok && err.Timeout() {
+		t.Fatalf("%.200q: no answer and no end within 30 s", request)
+	}
+	if err != nil {
+		return reply{}
+	}
+	defer resp.Body.Close()
+	r = reply{status: resp.StatusCode, header: resp.Header}
+	r.body, _ = io.ReadAll(resp.Body)
+	return r
+}
+
+// sized is the rest of a request, from its length on.
+func sized(body string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body) }
+
+// sweep sends hostile requests to one route. %M is its method, %P its path.
+var sweep = []struct{ name, request string }{
+	{"path ..", "%M %P/.. HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path /..", "%M /..%P HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path up and down", "%M %P/../../../../etc/passwd HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %2e%2e", "%M %P/%2e%2e/%2e%2e/tokens HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %252e", "%M %P/%252e%252e/ HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %2f", "%M /%2f%P HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %5c", "%M %P%5c..%5c..%5cs3-secret HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path \\", "%M %P\\..\\s3-secret HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %00", "%M %P%00.jpg HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path NUL", "%M %P\x00 HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path overlong UTF-8", "%M %P/%c0%ae%c0%ae/%c0%af HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path not UTF-8", "%M %P/\xff\xfe HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path %zz", "%M %P%zz HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path //", "%M /%P HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path ;", "%M %P;a=b/..;/ HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path CRLF", "%M %P%0d%0aX-Injected:%201 HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"path long", "%M %P/" + strings.Repeat("a", 8000) + " HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"whole URL", "%M http://evil.example%P HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"whole URL of another", "%M http://127.0.0.1:1/ HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"star", "%M * HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"query CRLF", "%M %P?label=cat%0d%0aX-Injected:%201&%0d%0a=1 HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"query twice", "%M %P?label=cat&label=dog&weight=1&weight=2&limit=1&limit=2&cursor=a&cursor=b&block=true&block=false HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"query arrays", "%M %P?label[]=cat&label[0]=dog&label%00=cat HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"query of 4,000 parameters", "%M %P?" + strings.Repeat("a&", 4000) + " HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"query of 10,000 parameters", "%M %P?" + strings.Repeat("a&", 10_000) + " HTTP/1.1\r\nHost: x\r\n%A\r\n"},
+	{"host evil", "%M %P?label=cat&format=text HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: gopher\r\n%A\r\n"},
+	{"host missing", "%M %P HTTP/1.1\r\n%A\r\n"},
+	{"host twice", "%M %P HTTP/1.1\r\nHost: x\r\nHost: y\r\n%A\r\n"},
+	{"host CR", "%M %P HTTP/1.1\r\nHost: x\rX-Injected: 1\r\n%A\r\n"},
+	{"method override", "%M %P HTTP/1.1\r\nHost: x\r\nX-HTTP-Method-Override: DELETE\r\nX-Original-URL: /pets\r\nX-Rewrite-URL: /pets\r\n%A\r\n"},
+	{"header folded", "%M %P HTTP/1.1\r\nHost: x\r\nX: a\r\n X-Injected: 1\r\n%A\r\n"},
+	{"header NUL", "%M %P HTTP/1.1\r\nHost: x\r\nX: \x00\r\n%A\r\n"},
+	{"header CR", "%M %P HTTP/1.1\r\nHost: x\r\nIf-None-Match: a\rX-Injected: 1\r\n%A\r\n"},
+	{"header space", "%M %P HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer dev\r\n\r\n"},
+	{"header without colon", "%M %P HTTP/1.1\r\nHost: x\r\nAuthorization\r\n%A\r\n"},
+	{"header endless", "%M %P HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n%A\r\n"},
+	{"10,000 headers", "%M %P HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 10_000) + "%A\r\n"},
+	{"Origin CR", "%M %P HTTP/1.1\r\nHost: x\r\nOrigin: https://x%0d%0aX-Injected: 1\r\nAccess-Control-Request-Method: DELETE\r\n%A\r\n"},
+	{"token twice", "%M %P HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nAuthorization: Bearer y\r\n\r\n"},
+	{"token in the query", "%M %P?access_token=dev&token=dev HTTP/1.1\r\nHost: x\r\nCookie: token=dev; Authorization=Bearer dev\r\n\r\n"},
+	{"HTTP/1.0", "%M %P HTTP/1.0\r\n%A\r\n"},
+	{"HTTP/0.9", "%M %P\r\n"},
+	{"HTTP/9.9", "%M %P HTTP/9.9\r\nHost: x\r\n%A\r\n"},
+	{"length negative", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: -1\r\n\r\n"},
+	{"length +5", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: +5\r\n\r\nhello"},
+	{"length of another world", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: 99999999999999999999\r\n\r\nhello"},
+	{"lengths that differ", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"},
+	{"length too short", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: 3\r\n\r\nDELETE /pets HTTP/1.1\r\n\r\n"},
+	{"length and chunks", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"},
+	{"chunks malformed", "%M %P HTTP/1.1\r\nHost: x\r\n%ATransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n"},
+	{"coding unknown", "%M %P HTTP/1.1\r\nHost: x\r\n%ATransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"},
+	{"range endless", "%M %P HTTP/1.1\r\nHost: x\r\nRange: bytes=" + strings.Repeat("0-0,", 2000) + "0-\r\n%A\r\n"},
+	{"form of 10,000 fields", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Type: multipart/form-data; boundary=B\r\n" +
+		sized(strings.Repeat("--B\r\nContent-Disposition: form-data;name=a\r\n\r\nx\r\n", 10_000)+"--B--")},
+	{"form that says things twice", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Type: multipart/form-data; boundary=B\r\n" +
+		sized(strings.Repeat("--B\r\nContent-Disposition: form-data;name=label\r\n\r\ncat\r\n", 2)+"--B--")},
+	{"JSON that says things twice", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Type: application/json\r\n" +
+		sized(`{"label":"cat","label":"dog","weight":1,"weight":2,"bytes":-10}`)},
+	{"JSON that is deep", "%M %P HTTP/1.1\r\nHost: x\r\n%AContent-Type: application/json\r\n" + sized(strings.Repeat(`[{"a":`, 666))},
+}
+
+// Every route meets every trick, with no token, with one that may upload, and with one that may curate, and every verb: no 5xx but a 503, no
+// header of the client's making, nothing done, nothing of the house in an answer.
+func TestHostileSweep(t *testing.T) {
+	data := t.TempDir()
+	s := start(t, data)
+	rec := s.upload(t, "cat", "1", phototest.JPEG(1, 8, 8))
+	secret, err := os.ReadFile(filepath.Join(data, "s3-secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := []string{"", "Authorization: Bearer " + issue(t, data, "up", "upload") + "\r\n", "Authorization: Bearer " + issue(t, data, "cur", "curate") + "\r\n"}
+	before, sent := listFiles(t, data), 0
+	check := func(name, request string, may bool) {
+		t.Helper()
+		sent++
+		r := s.raw(t, request)
+		// Go's server itself says so of what is not HTTP/1.
+		own := r.status == http.StatusNotImplemented && strings.HasSuffix(name, "coding unknown") || r.status == http.StatusHTTPVersionNotSupported && strings.HasSuffix(name, "HTTP/9.9")
+		if r.status >= 500 && r.status != 503 && !own || r.status/100 == 2 && !may {
+			t.Errorf("%s: %d %.200s", name, r.status, r.body)
+		}
+		if r.header.Get("X-Injected") != "" || bytes.Contains(r.body, secret) || bytes.Contains(r.body, []byte(`"sha256"`)) || bytes.Contains(r.body, []byte("evil.example")) || bytes.Contains(r.body, []byte("root:")) {
+			t.Errorf("%s: %d %v %.300s", name, r.status, r.header, r.body)
+		}
+	}
+	for _, key := range routeKeys(t) {
+		row := routes[key]
+		method, _, isRoute := strings.Cut(key, " ")
+		if !isRoute {
+			method = "GET"
+		}
+		path, those := strings.ReplaceAll(row.path, nobody, rec.ID), tokens
+		if row.scope == access.Curate { // who may curate may: here are those who may not
+			those = tokens[:2]
+		}
+		for i, trick := range sweep {
+			token := those[(i+sent)%len(those)]
+			check(key+" "+trick.name, strings.NewReplacer("%M", method, "%P", path, "%A", "Connection: close\r\n"+token).Replace(trick.request), row.scope == "")
+		}
+		for _, verb := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "BREW", "get", "G\x00T", strings.Repeat("X", 30_000)} {
+			may := row.scope == "" && (verb == "GET" || verb == "HEAD" || verb == "OPTIONS") || strings.HasPrefix(path, "/pets/") && (verb == "GET" || verb == "HEAD")
+			check(key+" by "+verb[:min(len(verb), 8)], verb+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", may)
+		}
+	}
+	if after := listFiles(t, data); after != before {
+		t.Errorf("something was stored:\n%s\nbefore:\n%s", after, before)
+	}
+	if r := s.get(t, "/pets/cat/"+rec.ID); r.status != 200 {
+		t.Errorf("afterwards the picture is %d %s", r.status, r.body)
+	}
+	t.Logf("%d requests", sent)
+}
+
+// Clients that send a little and then nothing hold no function and no file, and those that do not even get through their headers are put out.
+func TestSlowClients(t *testing.T) {
+	data := t.TempDir()
+	s := start(t, data, "--log-level", "debug")
+	s.upload(t, "cat", "1", phototest.JPEG(1, 8, 8))
+	before := listFiles(t, data)
+	dial := func(begin string) net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if _, err := io.WriteString(conn, begin); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	var headers []net.Conn
+	for range 200 {
+		headers = append(headers, dial("POST /upload?label=dog HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dev\r\nX-Slow: "))
+		dial("POST /upload?label=dog HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer dev\r\nContent-Length: 1000000\r\n\r\n\xff\xd8\xff")
+	}
+	for i := range 20 { // nobody else notices
+		began := time.Now()
+		s.upload(t, "cat", "1", phototest.JPEG(uint64(10+i), 8, 8))
+		if r := s.get(t, "/random?label=cat"); r.status != 302 {
+			t.Errorf("a draw beside slow clients: %d", r.status)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("beside slow clients an upload and a draw took %v", took)
+		}
+	}
+	for _, conn := range headers {
+		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err, ok := err.(net.Error); ok && err.Timeout() {
+			t.Fatal("a client whose headers do not end is there still after 30 s")
+		}
+		if len(answer) > 0 && !bytes.HasPrefix(answer, []byte("HTTP/1.1 408")) && !bytes.HasPrefix(answer, []byte("HTTP/1.1 400")) {
+			t.Errorf("got %q", answer)
+		}
+	}
+	s.kill()
+	if files := listFiles(t, data); strings.Contains(files, "/dog/") || strings.Count(files, "/cat/") <= strings.Count(before, "/cat/") {
+		t.Errorf("before:\n%s\nafterwards:\n%s", before, files)
+	}
+	if got := strings.Count(s.log.String(), `route="POST /upload"`); got != 21 {
+		t.Errorf("the function was called %d times, want 21", got)
 	}
 }
 
