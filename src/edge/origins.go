@@ -35,9 +35,10 @@ func apiMessage(status int, text string) gateway.Answer {
 }
 
 // invoke runs a function within its time. An error of the function is AWS's 500, a missed deadline its 503: no detail of either
-// leaves the house. A function that does not heed its deadline goes on behind the answer; AWS would freeze it.
+// leaves the house. A function that does not heed its deadline goes on behind the answer; AWS would freeze it. Nor does a
+// viewer who leaves end it: an upload would be left half done that on AWS is finished.
 func invoke(ctx context.Context, timeout time.Duration, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	type result struct {
 		answer gateway.Answer
 		err    error
