@@ -99,7 +99,7 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		// Decoding leaves much behind: collect it before it is more than a laptop can spare.
 		debug.SetMemoryLimit(1 << 30)
 	}
-	log := slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(stderr)}))
+	log := slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colours(stderr)}))
 	if err := errors.Join(loopback(cfg.addr), loopback(cfg.s3Addr)); err != nil {
 		return err
 	}
@@ -259,6 +259,9 @@ stop:  Ctrl-C
 
 `, cfg.publicURL, cfg.data, store.accessKey, store.shownSecret, cfg.region, store.endpoint, cfg.photosBucket)
 }
+
+// colours are for terminals whose owner has not said no: no-color.org.
+func colours(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
