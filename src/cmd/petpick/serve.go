@@ -21,6 +21,7 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
+	"golang.org/x/term"
 
 	"petpick/infra"
 	"petpick/src/access"
@@ -263,13 +264,10 @@ stop:  Ctrl-C
 // colours are for terminals whose owner has not said no: no-color.org.
 func colours(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+// isTerminal takes files of any kind: /dev/null is a device too, and nobody answers there.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // httpClient keeps enough connections for a crowd: opening one for each request would be most of its time.
