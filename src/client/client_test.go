@@ -143,6 +143,25 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	}
 }
 
+// The answer that was lost may have been to the very change that the condition was for: another attempt would blame somebody else.
+func TestAConditionIsTriedOnce(t *testing.T) {
+	for status, want := range map[int]int64{503: 1, 502: 1, 0: 1, 429: 4} {
+		var calls atomic.Int64
+		c := host(t, func(w http.ResponseWriter, r *http.Request) {
+			if calls.Add(1); r.Header.Get("If-Match") != `"1-5"` {
+				t.Errorf("If-Match is %q", r.Header.Get("If-Match"))
+			}
+			if status == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			w.WriteHeader(status)
+		})
+		if _, err := c.Weigh(t.Context(), "cat", id, 7, `"1-5"`); client.StatusOf(err) != status || err == nil || calls.Load() != want {
+			t.Errorf("%d: %v, %d calls, want %d", status, err, calls.Load(), want)
+		}
+	}
+}
+
 // What breaks off is tried again, and what stays silent is told without the request's address.
 func TestNoAnswer(t *testing.T) {
 	var calls atomic.Int64
@@ -175,6 +194,13 @@ func TestErrorsAreFitForATerminal(t *testing.T) {
 	})
 	if _, err := c.Stats(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\x1b\x07\n") || !strings.Contains(err.Error(), "really") {
 		t.Errorf("%q", err)
+	}
+	s3 := host(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(403)
+		_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`)
+	})
+	if _, err := s3.Stats(t.Context()); err == nil || err.Error() != "Request has expired (403)" {
+		t.Errorf("%v", err)
 	}
 	aws := host(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(413)
