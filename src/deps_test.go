@@ -61,7 +61,7 @@ var foreign = map[string][]string{
 	"cmd/tend":         {"github.com/aws/aws-lambda-go", "github.com/aws/aws-sdk-go-v2/config"},
 	"access/ssmtokens": {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/ssm"},
 	"cmd/petpick": {
-		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/schollz/progressbar", "github.com/spf13/cobra", "golang.org/x/net",
+		"github.com/aws/aws-sdk-go-v2", "github.com/gofrs/flock", "github.com/lmittmann/tint", "github.com/schollz/progressbar", "github.com/spf13/cobra", "golang.org/x/net", "golang.org/x/term",
 	},
 }
 

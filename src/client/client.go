@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -235,7 +236,8 @@ func conditional(ifMatch string) http.Header {
 	return http.Header{"If-Match": {ifMatch}}
 }
 
-// request is one that may be sent more than once: the service's changes can all be repeated.
+// request is one that may be sent more than once: the service's changes can all be repeated. But for one with If-Match, of which an attempt whose
+// answer was lost may have made the very change that keeps the next from matching.
 type request struct {
 	method, path string
 	query        url.Values
@@ -250,10 +252,10 @@ func (c *Client) call(ctx context.Context, r request, out any) (http.Header, err
 	for try := 1; ; try++ {
 		header, err := c.once(ctx, r, out)
 		wait, again := c.pauseAfter(err, try)
-		if !again || ctx.Err() != nil {
-			return header, err
+		if r.header.Get("If-Match") != "" && StatusOf(err) != http.StatusTooManyRequests {
+			again = false
 		}
-		if pause(ctx, wait) != nil {
+		if !again || ctx.Err() != nil || pause(ctx, wait) != nil {
 			return header, err
 		}
 	}
@@ -320,8 +322,12 @@ func refusal(resp *http.Response) error {
 		Message   string `json:"message"` // API Gateway's word for it
 		RequestID string `json:"request_id"`
 	}
-	if json.Unmarshal(body, &p) == nil {
+	var x struct{ Message string } // S3's
+	switch {
+	case json.Unmarshal(body, &p) == nil:
 		e.Detail, e.RequestID = cmp.Or(p.Detail, p.Message, e.Detail), p.RequestID
+	case xml.Unmarshal(body, &x) == nil:
+		e.Detail = cmp.Or(x.Message, e.Detail)
 	}
 	return e
 }

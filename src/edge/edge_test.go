@@ -351,6 +351,21 @@ func TestDrawsAreNeverCached(t *testing.T) {
 	}
 }
 
+// On AWS a function hears nothing of a viewer who leaves, and ends what it has begun.
+func TestAViewerWhoLeavesEndsNoFunction(t *testing.T) {
+	st := must(t)
+	ctx, leave := context.WithCancel(t.Context())
+	var heard error
+	st.api = func(_ http.ResponseWriter, r *http.Request) {
+		leave()
+		heard = r.Context().Err()
+	}
+	st.edge.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/upload", strings.NewReader("x")))
+	if st.calls.Load() != 1 || heard != nil {
+		t.Errorf("%d calls; the function heard %v", st.calls.Load(), heard)
+	}
+}
+
 func TestAnswersOfAWSItself(t *testing.T) {
 	st := must(t)
 	st.s3 = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }

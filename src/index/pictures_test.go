@@ -66,7 +66,7 @@ func TestListHasAllInOrder(t *testing.T) {
 		}
 	}
 	add(t, w.openLabel("dog"), photo(99, 1))
-	if _, err := w.photos.Create(t.Context(), "cat/notes.txt", []byte("not ours"), blob.Attr{}); err != nil {
+	if _, err := w.photos.Create(t.Context(), "cat/7", []byte("not ours"), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, limit := range []int{1, 2, 7, 56, 57, 58, 1000} {
@@ -162,6 +162,21 @@ func TestCallsOfAList(t *testing.T) {
 	}
 	if got := calls(); got > 2+2*30 {
 		t.Errorf("%d calls beside many verdicts", got)
+	}
+	// Nor is one that lies behind the first page of them overlooked.
+	for i := range 30 {
+		if _, err := x.Set(t.Context(), photo(i, 0).ID, 7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pics, _, _, err := x.List(t.Context(), pet.ID{}, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pics {
+		if p.Weight != 7 {
+			t.Errorf("%s is listed with %d, want the weight of its verdict", p.ID, p.Weight)
+		}
 	}
 }
 

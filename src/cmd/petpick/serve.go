@@ -22,6 +22,7 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
+	"golang.org/x/term"
 
 	"petpick/infra"
 	"petpick/src/access"
@@ -103,7 +104,7 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		// Decoding leaves much behind: collect it before it is more than a laptop can spare.
 		debug.SetMemoryLimit(1 << 30)
 	}
-	log := slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(stderr)}))
+	log := slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colours(stderr)}))
 	if err := errors.Join(loopback(cfg.addr), loopback(cfg.s3Addr)); err != nil {
 		return err
 	}
@@ -304,13 +305,13 @@ stop:  Ctrl-C
 `, cfg.publicURL, cfg.data, store.accessKey, store.shownSecret, cfg.region, store.endpoint, cfg.photosBucket, warning)
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+// colours are for terminals whose owner has not said no: no-color.org.
+func colours(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
+
+// isTerminal takes files of any kind: /dev/null is a device too, and nobody answers there.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // httpClient keeps enough connections for a crowd: opening one for each request would be most of its time.

@@ -374,6 +374,12 @@ func testConditions(t *testing.T, s *server) {
 	if err != nil || r.status != 200 || len(r.body) != 0 || r.header.Get("Content-Length") != strconv.Itoa(len(whole.body)) {
 		t.Errorf("HEAD: %d %v %v", r.status, r.header, err)
 	}
+	patch, err := s.do("OPTIONS", "/pets/cat/x", map[string]string{
+		"Origin": "https://example.com", "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization, if-match",
+	}, nil)
+	if err != nil || patch.status != 204 || !strings.Contains(patch.header.Get("Access-Control-Allow-Methods"), "PATCH") || !strings.Contains(patch.header.Get("Access-Control-Allow-Headers"), "if-match") {
+		t.Errorf("preflight of PATCH: %d %v %v", patch.status, patch.header, err)
+	}
 	preflight, err := s.do("OPTIONS", "/upload", map[string]string{
 		"Origin": "https://example.com", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization",
 	}, nil)
@@ -388,6 +394,9 @@ func testConditions(t *testing.T, s *server) {
 	}
 	if r := s.get(t, "/healthz"); r.status != 200 || !strings.Contains(string(r.body), `"ok"`) {
 		t.Errorf("healthz: %d %s", r.status, r.body)
+	}
+	if r := s.get(t, "/openapi.yaml"); r.status != 200 || !strings.HasPrefix(string(r.body), "openapi: 3") || r.header.Get("Content-Type") != "application/yaml" {
+		t.Errorf("openapi.yaml: %d %v", r.status, r.header)
 	}
 	page := s.get(t, "/")
 	for _, part := range []string{`id="cat"`, `id="dog"`, "Another cat", "Another dog", `type="file"`, "/random?label="} {

@@ -27,7 +27,7 @@ func onStore(cmd *cobra.Command, work func(ctx context.Context, label pet.Label,
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		stderr := cmd.ErrOrStderr()
-		log := slog.New(tint.NewTextHandler(stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: !isTerminal(stderr)}))
+		log := slog.New(tint.NewTextHandler(stderr, &tint.Options{TimeFormat: time.TimeOnly, NoColor: !colours(stderr)}))
 		store, err := openFor(cmd.Context(), &cfg)
 		if err != nil {
 			return err

@@ -366,7 +366,12 @@ func report(w io.Writer, sum summary, all []outcome) error {
 // collect names all files: those that are given, and those in folders that are. Links are followed, each folder once, so that a link to a
 // folder above ends. What cannot be read is named as well: its turn will tell why.
 func collect(ctx context.Context, args []string) (files []string, err error) {
-	seen := map[string]bool{}
+	seen, named := map[string]bool{}, map[string]bool{}
+	add := func(path string) {
+		if !named[path] { // a folder, and a file in it
+			files, named[path] = append(files, path), true
+		}
+	}
 	var walk func(path string) error
 	walk = func(path string) error {
 		if err := ctx.Err(); err != nil {
@@ -374,7 +379,7 @@ func collect(ctx context.Context, args []string) (files []string, err error) {
 		}
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
-			files = append(files, path)
+			add(path)
 			return nil
 		}
 		real, err := filepath.EvalSymlinks(path)
@@ -384,7 +389,7 @@ func collect(ctx context.Context, args []string) (files []string, err error) {
 		seen[real] = true
 		entries, err := os.ReadDir(path)
 		if err != nil {
-			files = append(files, path)
+			add(path)
 		}
 		for _, e := range entries {
 			if err := walk(filepath.Join(path, e.Name())); err != nil {
@@ -397,7 +402,7 @@ func collect(ctx context.Context, args []string) (files []string, err error) {
 		if _, err := os.Stat(arg); err != nil {
 			return nil, err
 		}
-		if err := walk(arg); err != nil {
+		if err := walk(filepath.Clean(arg)); err != nil {
 			return nil, err
 		}
 	}

@@ -339,8 +339,8 @@ The receipt says what nobody can promise. With --json each receipt is a line.`,
 
 // confirm asks on a terminal. Elsewhere nobody would answer.
 func confirm(cmd *cobra.Command, question string) error {
-	in, isFile := cmd.InOrStdin().(*os.File)
-	if !isFile || !isTerminal(in) {
+	in := cmd.InOrStdin()
+	if !isTerminal(in) {
 		return errors.New("not done: this is no terminal to ask on; say --yes")
 	}
 	fmt.Fprint(cmd.ErrOrStderr(), question, " [y/N] ")
