@@ -162,6 +162,7 @@ func TestRefused(t *testing.T) {
 		{"12-bit jpeg", replaced(baseline, "\xFF\xC0\x00\x11\x08", "\xFF\xC0\x00\x11\x0C"), photo.ErrUnsound, "12 bits"},
 		{"two frames", slices.Insert(bytes.Clone(baseline), at, baseline[bytes.Index(baseline, []byte("\xFF\xC0")):][:19]...), photo.ErrUnsound, "two frames"},
 		{"corrupt scan", scan, photo.ErrUnsound, "corrupt"},
+		{"half of a restart marker", replaced(phototest.File("restart.jpg"), "\xFF\xD0", "\xD0"), photo.ErrUnsound, "a restart marker is missing"},
 		{"missing tables", replaced(baseline, "\xFF\xC4", "\xFF\xE5"), photo.ErrUnsound, "Huffman table is missing"},
 		{"colours that contradict each other", phototest.InJPEG(baseline, phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "contradict"},
 		{"colours behind the first scan", between(phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "behind its first scan"},

@@ -124,11 +124,11 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 		if err := f.interval(ctx, n, next); err != nil || mcus == 0 {
 			return err
 		}
-		for f.at < len(f.data) && f.data[f.at] == 0xFF {
+		marker, end := byte(rst0+restarts%8), f.at
+		for f.at < len(f.data) && f.data[f.at] == 0xFF { // as often as one likes
 			f.at++
 		}
-		marker := byte(rst0 + restarts%8)
-		if f.at == len(f.data) || f.data[f.at] != marker {
+		if f.at == end || f.at == len(f.data) || f.data[f.at] != marker {
 			return corrupt(pet.JPEG, "a restart marker is missing")
 		}
 		f.at++
