@@ -5,7 +5,7 @@ DATA ?= .petpick
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
 TORTURE ?= 5m
-FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free
+FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free chromium
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help

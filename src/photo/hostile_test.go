@@ -326,6 +326,8 @@ func TestBombs(t *testing.T) {
 		{"millions of kinds of png chunks", phototest.InPNG(rgba, kinds(200_000)), 256 << 10, 4 << 20, "more than 16384"},
 		{"millions of pieces of a picture", slices.Concat(rgba[:33], many(phototest.Chunk("IDAT", "x"))), 256 << 10, 2 << 20, "more than 16384"},
 		{"millions of webp chunks", phototest.InWebP(lossy, 40, 30, many(phototest.RIFF("prVt", "")), nil), 192 << 10, 512 << 10, "more than 16384"},
+		{"png of 4 billion frames", phototest.InPNG(rgba, phototest.Chunk("acTL", "\xFF\xFF\xFF\xFF\x00\x00\x00\x00"), many(phototest.Chunk("fcTL", zeros[:26]))), 4 << 10, 64 << 10, "animated"},
+		{"webp of a million frames", phototest.InWebP(lossy, 40, 30, append(phototest.RIFF("ANIM", zeros[:6]), many(phototest.RIFF("ANMF", ""))...), nil), 4 << 10, 64 << 10, "animated"},
 		{"16 MiB of jpeg metadata", phototest.InJPEG(baseline, many(phototest.Segment(0xE1, zeros[:65_000]))), 9 << 20, 64 << 10, "8 MiB"},
 		{"16 MiB of png metadata", phototest.InPNG(rgba, slices.Repeat(phototest.Chunk("tEXt", string(metadata)), 2)), all, 64 << 10, "8 MiB"},
 		{"16 MiB of webp metadata", phototest.InWebP(lossy, 40, 30, slices.Repeat(phototest.RIFF("XMP ", string(metadata)), 2), nil), all, 64 << 10, "8 MiB"},
@@ -345,6 +347,19 @@ func TestBombs(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.detail)
 			}
 		})
+	}
+}
+
+// A table that comes back after another that nothing used is not written twice: published again, it would be one.
+func TestTableComesBack(t *testing.T) {
+	pic := phototest.File("separate.jpg") // whose last two scans use the same tables
+	last := bytes.LastIndex(pic, []byte("\xFF\xDA"))
+	second := bytes.LastIndex(pic[:last], []byte("\xFF\xDA"))
+	tables := pic[bytes.Index(pic, []byte("\xFF\xC4\x00\x1f\x01")):second]
+	unused := phototest.Segment(0xC4, string([]byte{0x10 | pic[last+6]&15, 1})+strings.Repeat("\x00", 16))
+	data := slices.Concat(pic[:last], unused, tables, pic[last:])
+	if p := publish(t, data); !bytes.Equal(p.Body, pic) {
+		t.Errorf("got %d bytes, want the %d that it was made of", len(p.Body), len(pic))
 	}
 }
 

@@ -73,9 +73,11 @@ type jpegFile struct {
 type jpegTable struct {
 	raw         []byte
 	at, segment int
-	written     bool
+	wrote       []byte // what the slot has in what is written, whatever was defined since
 	decoder     *huffman
 }
+
+func (t *jpegTable) written() bool { return t.wrote != nil && bytes.Equal(t.raw, t.wrote) }
 
 type jpegFrame struct {
 	marker     byte
@@ -296,10 +298,10 @@ func (f *jpegFile) readTables(body []byte, slots []jpegTable, measure func([]byt
 		}
 		t := &slots[slot]
 		if !bytes.Equal(t.raw, body[:size]) {
-			if t.written && len(slots) == len(f.quant) && f.frame.progressive() {
+			if t.written() && len(slots) == len(f.quant) && f.frame.progressive() {
 				return corrupt(pet.JPEG, "its quantization changes between scans") // and decoders differ about it
 			}
-			*t = jpegTable{raw: body[:size], at: at, segment: f.number}
+			*t = jpegTable{raw: body[:size], at: at, segment: f.number, wrote: t.wrote}
 		}
 		body, at = body[size:], at+size
 	}
@@ -386,14 +388,14 @@ func (f *jpegFile) writeProfile() {
 
 // writeTables writes those that are not written yet, as they were grouped.
 func (f *jpegFile) writeTables(marker byte, tables []*jpegTable) {
-	tables = slices.DeleteFunc(tables, func(t *jpegTable) bool { return t.raw == nil || t.written })
+	tables = slices.DeleteFunc(tables, func(t *jpegTable) bool { return t.raw == nil || t.written() })
 	slices.SortFunc(tables, func(a, b *jpegTable) int { return cmp.Compare(a.at, b.at) })
 	for tables = slices.Compact(tables); len(tables) > 0; {
 		var group [][]byte
 		segment := tables[0].segment
 		for len(tables) > 0 && tables[0].segment == segment {
 			group = append(group, tables[0].raw)
-			tables[0].written = true
+			tables[0].wrote = tables[0].raw
 			tables = tables[1:]
 		}
 		f.write(marker, group...)
