@@ -11,7 +11,7 @@ SECONDS ?= 30
 K6_VERSION = v1.8.1
 K6 = build/k6-$(K6_VERSION)/k6
 RESULTS = $(CURDIR)/bench/results/$(shell date -u +%F)
-FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free
+FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free chromium
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help

@@ -50,9 +50,7 @@ func (f Figures) write(cfg config) error {
 	}
 	head := []string{"picture", "bytes", "uploads", "CPU ms", "at its share, ms", "p50 ms", "max ms", "peak MB"}
 	order := slices.Sorted(maps.Keys(methods))
-	for _, m := range order {
-		head = append(head, m)
-	}
+	head = append(head, order...)
 	var rows [][]string
 	for _, w := range f.Upload {
 		row := []string{w.Name, page.Grouped(fmt.Sprint(w.Bytes)), fmt.Sprint(w.N), fmt.Sprintf("%.0f", w.CPUMS), share(w), fmt.Sprintf("%.0f", w.P50MS), fmt.Sprintf("%.0f", w.P99MS), fmt.Sprintf("%.0f", w.PeakMB)}

@@ -5,8 +5,10 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
+	"image/jpeg"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -148,6 +150,9 @@ func TestPolyglots(t *testing.T) {
 				within[name+", between scans"] = slices.Concat(pic[:scan], []byte(payload+"\xFF\x00"+payload), pic[scan:])
 			}
 		}
+		for name, hide := range hidingPlaces() {
+			within[name] = hide(payload)
+		}
 		for name, data := range within {
 			p := publish(t, data)
 			wantPublished(t, data, p)
@@ -160,7 +165,6 @@ func TestPolyglots(t *testing.T) {
 		refused := map[string][]byte{
 			"png, behind its compressed data": behindIDAT(phototest.File("rgba.png"), payload, false),
 			"png, in a chunk of its own":      behindIDAT(phototest.File("rgba.png"), payload, true),
-			"webp, behind its coded data":     behindVP8L(phototest.File("lossless.webp"), payload),
 			"jpeg, before a restart marker":   bytes.Replace(phototest.File("restart.jpg"), []byte("\xFF\xD0"), []byte(payload+"\xFF\xD0"), 1),
 		}
 		for name, data := range refused {
@@ -181,11 +185,71 @@ func behindIDAT(png []byte, payload string, own bool) []byte {
 	return slices.Concat(png[:at], phototest.Chunk("IDAT", string(png[at+8:at+8+n])+payload), png[at+12+n:])
 }
 
-func behindVP8L(webp []byte, payload string) []byte {
-	n := binary.LittleEndian.Uint32(webp[16:])
-	out := slices.Concat(webp[:12], phototest.RIFF("VP8L", string(webp[20:20+n])+payload))
+// hidingPlaces are behind the last coded bits within the chunks of a WebP, where decoders do not look.
+func hidingPlaces() map[string]func(payload string) []byte {
+	at := map[string]func(string) []byte{
+		"webp, behind its lossless data": func(payload string) []byte { return inRIFF("lossless.webp", "VP8L", payload) },
+		"webp, behind its alpha plane":   func(payload string) []byte { return inRIFF("alpha.webp", "ALPH", payload) },
+		"webp, behind its raw alpha":     func(payload string) []byte { return inRIFF("alpha-raw.webp", "ALPH", payload) },
+		"webp, behind its first partition": func(payload string) []byte {
+			webp := inRIFF("lossy.webp", "VP8 ", payload) // and moves it from the end to where it belongs
+			frame, n := webp[20:], len(payload)
+			size := int(frame[0])>>5 | int(frame[1])<<3 | int(frame[2])<<11
+			end := len(phototest.File("lossy.webp")) - 20 // of the frame as it was: an even number
+			copy(frame[10+size+n:], bytes.Clone(frame[10+size:end]))
+			copy(frame[10+size:], payload)
+			size += n
+			frame[0], frame[1], frame[2] = frame[0]&0x1F|byte(size<<5), byte(size>>3), byte(size>>11)
+			return webp
+		},
+	}
+	for i := range 8 { // partitions, of which two have anything in them
+		at[fmt.Sprintf("webp, behind partition %d", i)] = func(payload string) []byte {
+			webp := inRIFF("partitions.webp", "VP8 ", payload)
+			frame, end := webp[20:], len(phototest.File("partitions.webp"))-20
+			sizes := 10 + (int(frame[0])>>5 | int(frame[1])<<3 | int(frame[2])<<11)
+			to := sizes + 3*7
+			for j := range min(i+1, 7) {
+				size := int(frame[sizes+3*j]) | int(frame[sizes+3*j+1])<<8
+				if to += size; j == i {
+					size += len(payload)
+					frame[sizes+3*j], frame[sizes+3*j+1] = byte(size), byte(size>>8)
+				}
+			}
+			if i < 7 {
+				copy(frame[to+len(payload):], bytes.Clone(frame[to:end]))
+				copy(frame[to:], payload)
+			}
+			return webp
+		}
+	}
+	return at
+}
+
+// inRIFF puts bytes at the end of a chunk of a file.
+func inRIFF(name, chunk, payload string) []byte {
+	webp := phototest.File(name)
+	at := bytes.Index(webp, []byte(chunk))
+	n := int(binary.LittleEndian.Uint32(webp[at+4:]))
+	out := slices.Concat(webp[:at], phototest.RIFF(chunk, string(webp[at+8:at+8+n])+payload), webp[at+8+n+n&1:])
 	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
 	return out
+}
+
+// Whatever is hidden in a WebP, the same is published: where encoders leave up to three bytes, those are zeros then. The first byte
+// behind lossless data may be looked at, and stays.
+func TestHiddenInWebP(t *testing.T) {
+	for name, hide := range hidingPlaces() {
+		a, b := publish(t, hide("<html><script>alert(1)</script>.")), publish(t, hide("<PK\x03\x04 and so on, something longer"))
+		if !bytes.Equal(a.Body, b.Body) || len(a.Body) > len(hide(""))+4 {
+			t.Errorf("%s: got %d bytes %q and %d bytes %q of %d", name, len(a.Body), a.Body, len(b.Body), b.Body, len(hide("")))
+		}
+	}
+	for _, name := range []string{"lossy.webp", "alpha.webp", "alpha-raw.webp", "partitions.webp", "lossless.webp", "lossless-alpha.webp"} { // as libwebp wrote them
+		if p := publish(t, phototest.File(name)); !bytes.Equal(p.Body, phototest.File(name)) {
+			t.Errorf("%s: got %q", name, p.Body)
+		}
+	}
 }
 
 // measured publishes bytes of which all behind the first readable ones must not be read: touching them faults, and is told from a
@@ -262,6 +326,8 @@ func TestBombs(t *testing.T) {
 		{"millions of kinds of png chunks", phototest.InPNG(rgba, kinds(200_000)), 256 << 10, 4 << 20, "more than 16384"},
 		{"millions of pieces of a picture", slices.Concat(rgba[:33], many(phototest.Chunk("IDAT", "x"))), 256 << 10, 2 << 20, "more than 16384"},
 		{"millions of webp chunks", phototest.InWebP(lossy, 40, 30, many(phototest.RIFF("prVt", "")), nil), 192 << 10, 512 << 10, "more than 16384"},
+		{"png of 4 billion frames", phototest.InPNG(rgba, phototest.Chunk("acTL", "\xFF\xFF\xFF\xFF\x00\x00\x00\x00"), many(phototest.Chunk("fcTL", zeros[:26]))), 4 << 10, 64 << 10, "animated"},
+		{"webp of a million frames", phototest.InWebP(lossy, 40, 30, append(phototest.RIFF("ANIM", zeros[:6]), many(phototest.RIFF("ANMF", ""))...), nil), 4 << 10, 64 << 10, "animated"},
 		{"16 MiB of jpeg metadata", phototest.InJPEG(baseline, many(phototest.Segment(0xE1, zeros[:65_000]))), 9 << 20, 64 << 10, "8 MiB"},
 		{"16 MiB of png metadata", phototest.InPNG(rgba, slices.Repeat(phototest.Chunk("tEXt", string(metadata)), 2)), all, 64 << 10, "8 MiB"},
 		{"16 MiB of webp metadata", phototest.InWebP(lossy, 40, 30, slices.Repeat(phototest.RIFF("XMP ", string(metadata)), 2), nil), all, 64 << 10, "8 MiB"},
@@ -281,6 +347,19 @@ func TestBombs(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.detail)
 			}
 		})
+	}
+}
+
+// A table that comes back after another that nothing used is not written twice: published again, it would be one.
+func TestTableComesBack(t *testing.T) {
+	pic := phototest.File("separate.jpg") // whose last two scans use the same tables
+	last := bytes.LastIndex(pic, []byte("\xFF\xDA"))
+	second := bytes.LastIndex(pic[:last], []byte("\xFF\xDA"))
+	tables := pic[bytes.Index(pic, []byte("\xFF\xC4\x00\x1f\x01")):second]
+	unused := phototest.Segment(0xC4, string([]byte{0x10 | pic[last+6]&15, 1})+strings.Repeat("\x00", 16))
+	data := slices.Concat(pic[:last], unused, tables, pic[last:])
+	if p := publish(t, data); !bytes.Equal(p.Body, pic) {
+		t.Errorf("got %d bytes, want the %d that it was made of", len(p.Body), len(pic))
 	}
 }
 
@@ -324,7 +403,7 @@ func FuzzWebP(f *testing.F) {
 
 // fuzz holds for any bytes: no panic, an error of a kind, memory in proportion; and for whatever is accepted, what wantPublished says.
 func fuzz(f *testing.F, ext, kind string, repair func([]byte)) {
-	for _, name := range append(phototest.Sound(), "animated.png", "animated.webp") {
+	for _, name := range append(slices.Concat(phototest.Sound(), phototest.Unknown()), "animated.png", "animated.webp") {
 		if strings.HasSuffix(name, ext) {
 			f.Add(phototest.File(name))
 		}
@@ -358,6 +437,10 @@ func fuzz(f *testing.F, ext, kind string, repair func([]byte)) {
 			return
 		}
 		wantPublished(t, data, p)
+		// The walk over a JPEG accepts nothing that Go's decoder finds wrong, but where it counts restart markers wrongly.
+		if _, err := decoded(p.Body); err != nil && !errors.As(err, new(jpeg.UnsupportedError)) && !bytes.Contains(p.Body, []byte("\xFF\xDD")) {
+			t.Errorf("accepted, but: %v", err)
+		}
 	})
 }
 

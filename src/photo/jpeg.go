@@ -5,8 +5,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
+	"io"
 	"slices"
+	"strings"
 
 	"petpick/src/pet"
 )
@@ -59,6 +64,7 @@ type jpegFile struct {
 	restart     int              // interval, in MCUs
 	lastRestart int              // as written
 	scans       int
+	miscounted  bool // restart markers where Go's decoder does not expect them
 
 	out []byte
 }
@@ -67,9 +73,11 @@ type jpegFile struct {
 type jpegTable struct {
 	raw         []byte
 	at, segment int
-	written     bool
+	wrote       []byte // what the slot has in what is written, whatever was defined since
 	decoder     *huffman
 }
+
+func (t *jpegTable) written() bool { return t.wrote != nil && bytes.Equal(t.raw, t.wrote) }
 
 type jpegFrame struct {
 	marker     byte
@@ -261,7 +269,7 @@ func (f *jpegFile) readFrame(marker byte, body []byte) error {
 	}
 	for b := body[6:]; len(b) > 0; b = b[3:] {
 		c := component{id: b[0], h: int(b[1] >> 4), v: int(b[1] & 15), quant: b[2]}
-		if c.h < 1 || c.h > 4 || c.v < 1 || c.v > 4 || c.quant > 3 {
+		if c.h < 1 || c.h > 4 || c.v < 1 || c.v > 4 || c.quant > 3 || strings.IndexByte(f.frame.ids(), c.id) >= 0 {
 			return corrupt(pet.JPEG, "its frame's header is malformed")
 		}
 		if body[5] == 1 {
@@ -290,17 +298,17 @@ func (f *jpegFile) readTables(body []byte, slots []jpegTable, measure func([]byt
 		}
 		t := &slots[slot]
 		if !bytes.Equal(t.raw, body[:size]) {
-			if t.written && len(slots) == len(f.quant) && f.frame.progressive() {
+			if t.written() && len(slots) == len(f.quant) && f.frame.progressive() {
 				return corrupt(pet.JPEG, "its quantization changes between scans") // and decoders differ about it
 			}
-			*t = jpegTable{raw: body[:size], at: at, segment: f.number}
+			*t = jpegTable{raw: body[:size], at: at, segment: f.number, wrote: t.wrote}
 		}
 		body, at = body[size:], at+size
 	}
 	return nil
 }
 
-func (f *jpegFile) rewrite(ctx context.Context) ([]byte, int, error) {
+func (f *jpegFile) rewrite(ctx context.Context) ([]byte, error) {
 	f.out = append(make([]byte, 0, len(f.data)+512), 0xFF, soi)
 	if f.jfif != nil {
 		f.write(app0, f.jfif)
@@ -315,21 +323,38 @@ func (f *jpegFile) rewrite(ctx context.Context) ([]byte, int, error) {
 	for {
 		if f.scanHeader != nil {
 			if err := f.scan(ctx); err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 			f.scanHeader = nil
 		}
 		marker, body, err := f.next()
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if marker == eoi {
-			return append(f.out, 0xFF, eoi), 0, nil
+			f.out = append(f.out, 0xFF, eoi)
+			return f.out, f.decode(ctx)
 		}
 		if err := f.segment(marker, body); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
+}
+
+// decode has Go's decoder look at what was walked, where it can: of a progressive picture it keeps all coefficients (24 B a pixel), and
+// it counts restart markers wrongly where a colour with several blocks in an MCU has a scan of its own. The walk has read every code
+// by then, and is no less strict.
+func (f *jpegFile) decode(ctx context.Context) error {
+	if f.frame.progressive() || f.miscounted {
+		return ctx.Err()
+	}
+	return f.o.decodes(pet.JPEG, func(r io.Reader) (image.Image, error) {
+		img, err := jpeg.Decode(r)
+		if errors.As(err, new(jpeg.UnsupportedError)) { // a colour model or a sampling that it does not know
+			return image.Rect(0, 0, f.o.width, f.o.height), nil
+		}
+		return img, err
+	}, &feed{ctx: ctx, data: f.out})
 }
 
 func (f *jpegFile) write(marker byte, bodies ...[]byte) {
@@ -363,14 +388,14 @@ func (f *jpegFile) writeProfile() {
 
 // writeTables writes those that are not written yet, as they were grouped.
 func (f *jpegFile) writeTables(marker byte, tables []*jpegTable) {
-	tables = slices.DeleteFunc(tables, func(t *jpegTable) bool { return t.raw == nil || t.written })
+	tables = slices.DeleteFunc(tables, func(t *jpegTable) bool { return t.raw == nil || t.written() })
 	slices.SortFunc(tables, func(a, b *jpegTable) int { return cmp.Compare(a.at, b.at) })
 	for tables = slices.Compact(tables); len(tables) > 0; {
 		var group [][]byte
 		segment := tables[0].segment
 		for len(tables) > 0 && tables[0].segment == segment {
 			group = append(group, tables[0].raw)
-			tables[0].written = true
+			tables[0].wrote = tables[0].raw
 			tables = tables[1:]
 		}
 		f.write(marker, group...)

@@ -71,6 +71,12 @@ var large = []struct{ name, command string }{
 	{"lossy.webp", "cwebp -quiet -m 0 -q 80 wide.ppm -o -"},
 	{"lossy with alpha.webp", "cwebp -quiet -m 0 -q 80 wide.pam -o -"},
 	{"lossless.webp", "cwebp -quiet -m 0 -q 0 -lossless wide.ppm -o -"},
+	// The same with about as many bytes as POST /uploads takes.
+	{"noisy, baseline 4:4:4.jpg", "cjpeg -quality 95 -sample 1x1 noisy.ppm"},
+	{"noisy, progressive CMYK.jpg", "convert noisy.ppm -colorspace CMYK -sampling-factor 1x1 -interlace JPEG -quality 85 jpg:-"},
+	{"noisy, RGBA, 16 bit, interlaced.png", "convert speckled.ppm -alpha set -interlace PNG -define png:color-type=6 -define png:bit-depth=16 -define png:compression-level=1 png:-"},
+	{"noisy, lossy with alpha.webp", "cwebp -quiet -m 0 -q 95 noisy.pam -o -"},
+	{"noisy, lossless.webp", "cwebp -quiet -m 0 -q 0 -lossless speckled-wide.ppm -o -"},
 }
 
 // usual are pictures of 12 million, with the noise of a camera.
@@ -91,10 +97,14 @@ func TestMeasure(t *testing.T) {
 		t.Skip("takes minutes and Debian's tools: make bench-photo")
 	}
 	dir := t.TempDir()
-	scene(t, dir+"/large.ppm", 10_000, 5_000, 0, false)
-	scene(t, dir+"/wide.ppm", 16_383, 3_050, 0, false)
-	scene(t, dir+"/wide.pam", 16_383, 3_050, 0, true)
-	scene(t, dir+"/usual.ppm", 4_000, 3_000, 12, false)
+	scene(t, dir+"/large.ppm", 10_000, 5_000, 0, 1, false)
+	scene(t, dir+"/wide.ppm", 16_383, 3_050, 0, 1, false)
+	scene(t, dir+"/wide.pam", 16_383, 3_050, 0, 1, true)
+	scene(t, dir+"/noisy.ppm", 10_000, 5_000, 12, 1, false)
+	scene(t, dir+"/noisy.pam", 16_383, 3_050, 12, 1, true)
+	scene(t, dir+"/speckled.ppm", 10_000, 5_000, 1, 16, false)
+	scene(t, dir+"/speckled-wide.ppm", 16_383, 3_050, 1, 2, false)
+	scene(t, dir+"/usual.ppm", 4_000, 3_000, 12, 1, false)
 	var out strings.Builder
 	fmt.Fprintf(&out, "# Publishing a picture, %s\n\n`make bench-photo` wrote this. %d virtual cores of %s, Linux, %s, GOMEMLIMIT=%s. Seconds are of CPU.\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), os.Getenv("GOMEMLIMIT"))
@@ -121,8 +131,8 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// scene writes waves of colour with as much noise, in the simple format of Netpbm.
-func scene(t *testing.T, path string, w, h int, noise uint32, alpha bool) {
+// scene writes waves of colour with as much noise in one of so many pixels, in the simple format of Netpbm.
+func scene(t *testing.T, path string, w, h int, noise uint32, every int, alpha bool) {
 	t.Helper()
 	head := fmt.Sprintf("P6\n%d %d\n255\n", w, h)
 	if alpha {
@@ -134,7 +144,11 @@ func scene(t *testing.T, path string, w, h int, noise uint32, alpha bool) {
 		for x := range w {
 			v := 100 + 60*math.Sin(float64(x)/97) + 60*math.Sin(float64(y)/61)
 			for c := range 3 {
-				b = append(b, byte(v+float64(10*c)+float64(rnd.Uint32N(2*noise+1))-float64(noise)))
+				dirt := 0.0
+				if x%every == 0 {
+					dirt = float64(rnd.Uint32N(2*noise+1)) - float64(noise)
+				}
+				b = append(b, byte(v+float64(10*c)+dirt))
 			}
 			if alpha {
 				b = append(b, byte(x/64))

@@ -78,7 +78,7 @@ func wantPublished(t *testing.T, from []byte, p photo.Published) {
 
 func TestSound(t *testing.T) {
 	types := map[string]pet.Type{".jpg": pet.JPEG, ".png": pet.PNG, ".webp": pet.WebP}
-	for _, name := range phototest.Sound() {
+	for _, name := range append(phototest.Sound(), phototest.Unknown()...) {
 		t.Run(name, func(t *testing.T) {
 			data := phototest.File(name)
 			from := bytes.Clone(data)
@@ -96,7 +96,7 @@ func TestSound(t *testing.T) {
 			if !bytes.Equal(data, from) {
 				t.Error("what was sent is changed")
 			}
-			if clean := slices.Contains(phototest.Clean(), name); bytes.Equal(p.Body, data) != clean {
+			if clean := slices.Contains(append(phototest.Clean(), phototest.Unknown()...), name); bytes.Equal(p.Body, data) != clean {
 				t.Errorf("published as it was: %v; want %v", !clean, clean)
 			}
 			wantPublished(t, data, p)
@@ -110,7 +110,7 @@ func TestSound(t *testing.T) {
 // Every cut of every file is refused, and as what it is: once the signature is there, unsound, before that no picture at all.
 func TestTruncated(t *testing.T) {
 	in := photo.NewInspector()
-	for _, name := range phototest.Sound() {
+	for _, name := range append(phototest.Sound(), phototest.Unknown()...) {
 		data := phototest.File(name)
 		for cut := range len(data) {
 			_, err := in.Publish(t.Context(), data[:cut])
@@ -162,6 +162,7 @@ func TestRefused(t *testing.T) {
 		{"12-bit jpeg", replaced(baseline, "\xFF\xC0\x00\x11\x08", "\xFF\xC0\x00\x11\x0C"), photo.ErrUnsound, "12 bits"},
 		{"two frames", slices.Insert(bytes.Clone(baseline), at, baseline[bytes.Index(baseline, []byte("\xFF\xC0")):][:19]...), photo.ErrUnsound, "two frames"},
 		{"corrupt scan", scan, photo.ErrUnsound, "corrupt"},
+		{"half of a restart marker", replaced(phototest.File("restart.jpg"), "\xFF\xD0", "\xD0"), photo.ErrUnsound, "a restart marker is missing"},
 		{"missing tables", replaced(baseline, "\xFF\xC4", "\xFF\xE5"), photo.ErrUnsound, "Huffman table is missing"},
 		{"colours that contradict each other", phototest.InJPEG(baseline, phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "contradict"},
 		{"colours behind the first scan", between(phototest.Segment(0xEE, "Adobe\x00\x64\x00\x00\x00\x00\x00")), photo.ErrUnsound, "behind its first scan"},

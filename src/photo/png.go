@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"image/png"
 
 	"petpick/src/pet"
 )
@@ -149,15 +150,22 @@ func (f *pngFile) end() (outline, error) {
 	if f.pixels == nil {
 		return f.o, corrupt(pet.PNG, "it has no picture data")
 	}
-	f.o.rewrite = func(context.Context) ([]byte, int, error) {
+	f.o.rewrite = func(ctx context.Context) ([]byte, error) {
 		body, last := f.write()
-		return body, last, nil
+		r := &feed{ctx: ctx, data: body, last: last}
+		if err := f.o.decodes(pet.PNG, png.Decode, r); err != nil {
+			return nil, err
+		}
+		if r.at <= last {
+			return nil, corrupt(pet.PNG, "there are bytes behind its coded data")
+		}
+		return body, nil
 	}
 	return f.o, nil
 }
 
 // write puts the image data in one chunk: how an encoder happened to cut it says nothing of the picture, and a decoder then notices
-// what is behind the end of the compressed stream.
+// what is behind the end of the compressed stream. last is where its last byte is.
 func (f *pngFile) write() (body []byte, last int) {
 	body = make([]byte, 0, len(pngSignature)+len(f.head)+len(f.colours)+len(f.profile)+len(f.palette)+len(f.alpha)+f.bytes+256)
 	body = append(body, pngSignature...)

@@ -5,12 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"petpick/src/pet"
 )
 
 // A scan's coded data is walked to its last bit, without making pixels of it: decoders skip whatever is between that and the next
-// marker, and it must not be published. ITU-T T.81, sections F.2 (sequential) and G.2 (progressive).
+// marker, and it must not be published. Every code must be one, and every coefficient in its place. ITU-T T.81, sections F.2 (sequential) and G.2 (progressive).
 
 type scanComponent struct {
 	*component
@@ -73,19 +74,23 @@ func (f *jpegFile) readScanHeader(s *jpegScan) (quant, tables []*jpegTable, err 
 	s.first, s.last = 0, 63
 	if f.frame.progressive() {
 		s.first, s.last, s.refines = int(spectral[0]), int(spectral[1]), spectral[2]>>4 != 0
-		if s.first > s.last || s.last > 63 || s.first == 0 && s.last != 0 || s.first > 0 && b[0] != 1 {
+		if s.first > s.last || s.last > 63 || s.first == 0 && s.last != 0 || s.first > 0 && b[0] != 1 || s.refines && spectral[2]>>4 != spectral[2]&15+1 {
 			return nil, nil, bad
 		}
 	}
 	for i := range f.frame.components {
 		quant = append(quant, &f.quant[f.frame.components[i].quant])
 	}
+	mcu := 0 // blocks in one
 	for b = b[1 : len(b)-3]; len(b) > 0; b = b[2:] {
 		i := bytes.IndexByte([]byte(f.frame.ids()), b[0])
 		if i < 0 || b[1]>>4 > 3 || b[1]&15 > 3 || f.quant[f.frame.components[i].quant].raw == nil {
 			return nil, nil, bad
 		}
 		c := scanComponent{component: &f.frame.components[i]}
+		if mcu += c.h * c.v; mcu > 10 && len(f.scanHeader) > 6 || slices.ContainsFunc(s.components, func(o scanComponent) bool { return o.id == c.id }) {
+			return nil, nil, bad // B.2.3
+		}
 		if s.first == 0 && !s.refines {
 			tables = append(tables, &f.huffman[b[1]>>4])
 			c.dc = tables[len(tables)-1].build()
@@ -108,6 +113,7 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 	mcus := ceil(f.o.width, 8*f.frame.hMax) * ceil(f.o.height, 8*f.frame.vMax)
 	if len(s.components) == 1 {
 		next, mcus = f.alone(s)
+		f.miscounted = f.miscounted || f.restart > 0 && s.components[0].h*s.components[0].v > 1
 	}
 	for restarts := 0; ; restarts++ {
 		n := mcus
@@ -118,11 +124,11 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 		if err := f.interval(ctx, n, next); err != nil || mcus == 0 {
 			return err
 		}
-		for f.at < len(f.data) && f.data[f.at] == 0xFF {
+		marker, end := byte(rst0+restarts%8), f.at
+		for f.at < len(f.data) && f.data[f.at] == 0xFF { // as often as one likes
 			f.at++
 		}
-		marker := byte(rst0 + restarts%8)
-		if f.at == len(f.data) || f.data[f.at] != marker {
+		if f.at == end || f.at == len(f.data) || f.data[f.at] != marker {
 			return corrupt(pet.JPEG, "a restart marker is missing")
 		}
 		f.at++
@@ -131,13 +137,14 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 }
 
 // interval walks n MCUs, and copies as many bytes as they took.
-func (f *jpegFile) interval(ctx context.Context, n int, next func(*bitReader) bool) error {
+func (f *jpegFile) interval(ctx context.Context, n int, next func(r *bitReader, n int) bool) error {
+	const some = 4096 // between two looks at the context
 	r := &bitReader{data: f.data, at: f.at}
-	for i := range n {
-		if i%4096 == 0 && ctx.Err() != nil {
+	for ; n > 0; n -= some {
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !next(r) || r.n < r.made {
+		if !next(r, min(n, some)) || r.n < r.made {
 			return corrupt(pet.JPEG, "its coded data cannot be read to its end")
 		}
 	}
@@ -150,13 +157,13 @@ func (f *jpegFile) interval(ctx context.Context, n int, next func(*bitReader) bo
 	return nil
 }
 
-// interleaved reads an MCU of several components: each has h x v blocks in it.
-func (f *jpegFile) interleaved(s *jpegScan) func(*bitReader) bool {
-	return func(r *bitReader) bool {
-		for i := range s.components {
-			c := &s.components[i]
-			for range c.h * c.v {
-				if !s.block(r, c, 0) {
+// interleaved reads MCUs of several components: each has h x v blocks in one.
+func (f *jpegFile) interleaved(s *jpegScan) func(r *bitReader, n int) bool {
+	return func(r *bitReader, n int) bool {
+		for range n {
+			for i := range s.components {
+				c := &s.components[i]
+				if !s.blocks(r, c, 0, c.h*c.v) {
 					return false
 				}
 			}
@@ -166,35 +173,48 @@ func (f *jpegFile) interleaved(s *jpegScan) func(*bitReader) bool {
 }
 
 // alone reads the only component of a scan block by block, of which there are only those that the picture needs.
-func (f *jpegFile) alone(s *jpegScan) (next func(*bitReader) bool, mcus int) {
+func (f *jpegFile) alone(s *jpegScan) (next func(r *bitReader, n int) bool, mcus int) {
 	c := &s.components[0]
 	columns := ceil(ceil(f.o.width*c.h, f.frame.hMax), 8)
 	rows := ceil(ceil(f.o.height*c.v, f.frame.vMax), 8)
-	x, at := 0, 0
-	return func(r *bitReader) bool {
-		ok := s.block(r, c, at)
-		at++
-		if x++; x == columns {
-			x, at = 0, at+c.stride-columns
+	x, y := 0, 0
+	return func(r *bitReader, n int) bool {
+		for n > 0 {
+			m := min(n, columns-x)
+			if !s.blocks(r, c, y*c.stride+x, m) {
+				return false
+			}
+			if n, x = n-m, x+m; x == columns {
+				x, y = 0, y+1
+			}
 		}
-		return ok
+		return true
 	}, columns * rows
 }
 
-// block reads the bits of one block; at is its place in known, which only scans of one component need.
-func (s *jpegScan) block(r *bitReader, c *scanComponent, at int) bool {
+// blocks reads the bits of n blocks in a row; at is the place of the first in known, which only scans of one component need.
+func (s *jpegScan) blocks(r *bitReader, c *scanComponent, at, n int) bool {
 	switch {
 	case c.dc != nil && c.ac != nil:
-		return r.sequential(c.dc, c.ac)
+		for range n {
+			if !r.sequential(c.dc, c.ac) {
+				return false
+			}
+		}
 	case c.dc != nil:
-		return r.code(c.dc) != 0
+		for range n {
+			if r.code(c.dc) == 0 {
+				return false
+			}
+		}
 	case c.ac == nil:
-		r.skip(1)
-		return true
+		r.skip(uint(n))
 	case s.refines:
-		return r.refine(c.ac, s.first, s.last, &c.known[at])
+		return r.refine(c.ac, s.first, s.last, c.known[at:at+n])
+	default:
+		return r.progressive(c.ac, s.first, s.last, c.known[at:at+n])
 	}
-	return r.progressive(c.ac, s.first, s.last, &c.known[at])
+	return true
 }
 
 // huffman finds a code and what follows it.
@@ -217,9 +237,8 @@ const (
 	noCode     = 256 // coefficients: more than any codes stand for
 )
 
-func (w codeWord) bits() uint   { return uint(w & 63) }
-func (w codeWord) symbol() byte { return byte(w >> 8) }
-func (w codeWord) steps() int   { return int(w >> 16) }
+func (w codeWord) bits() uint { return uint(w & 63) }
+func (w codeWord) steps() int { return int(w >> 16) }
 
 // word makes the codeWord of symbol k, whose code has n bits.
 func (h *huffman) word(n int, k int32) codeWord {
@@ -408,29 +427,35 @@ func (r *bitReader) sequential(dc, ac *huffman) bool {
 	return k == 64 || k > endOfBlock && k < endOfBlock+64
 }
 
-// progressive reads the first bits of the coefficients first to last.
-func (r *bitReader) progressive(ac *huffman, first, last int, known *uint64) bool {
-	if r.endOfBand > 0 {
-		r.endOfBand--
-		return true
-	}
-	k := first
-	for k <= last {
-		w := r.code(ac)
-		if w == 0 {
+// progressive reads the first bits of the coefficients first to last of some blocks, and notes in known which are not zero.
+func (r *bitReader) progressive(ac *huffman, first, last int, known []uint64) bool {
+	for i := range known {
+		if r.endOfBand > 0 {
+			r.endOfBand--
+			continue
+		}
+		seen, k := known[i], first
+		for k <= last {
+			w := r.code(ac)
+			if w == 0 {
+				return false
+			}
+			run, size := int(w>>12&15), int(w>>8&15)
+			if size == 0 && run < 15 {
+				r.endOfBand = r.band(run) - 1
+				break
+			}
+			if k += run; size > 0 {
+				seen |= 1 << (k & 63)
+			}
+			k++
+		}
+		if k > last+1 {
 			return false
 		}
-		run, size := int(w.symbol()>>4), w.symbol()&15
-		if size == 0 && run < 15 {
-			r.endOfBand = r.band(run) - 1
-			break
-		}
-		if k += run; size > 0 && k <= last {
-			*known |= 1 << k
-		}
-		k++
+		known[i] = seen
 	}
-	return k <= last+1
+	return true
 }
 
 // band reads how many blocks end here, this one included.
@@ -443,42 +468,72 @@ func (r *bitReader) band(run int) int {
 	return 1<<run | extra
 }
 
-// refine reads one more bit of the coefficients first to last that are known, and those that become so.
-func (r *bitReader) refine(ac *huffman, first, last int, known *uint64) bool {
-	seen, within, k := *known, uint64(1)<<last<<1-1, first
-	for r.endOfBand == 0 && k <= last {
-		if r.n < 32 {
-			r.fill()
-		}
-		w := ac.short[r.acc>>(64-shortCode)]
-		if w == 0 {
-			if w = ac.long(r.acc); w == 0 {
+// refine reads one more bit of the coefficients first to last that are known in some blocks, and those that become so.
+func (r *bitReader) refine(ac *huffman, first, last int, known []uint64) bool {
+	within := uint64(1)<<last<<1 - 1
+	for i := range known {
+		seen, k := known[i], first
+		if r.endOfBand == 0 {
+			if seen, k = r.refineBlock(ac, first, last, seen); k == noBlock {
 				return false
+			}
+			known[i] = seen
+		}
+		if r.endOfBand > 0 { // what is known behind the codes has its bits of correction
+			r.endOfBand--
+			r.skip(uint(bits.OnesCount64(seen & within >> k << k)))
+		}
+	}
+	return true
+}
+
+const noBlock = -1
+
+// refineBlock reads the codes of a block. It gives what is known now, and the coefficient at which they end.
+func (r *bitReader) refineBlock(ac *huffman, first, last int, seen uint64) (now uint64, k int) {
+	acc, n := r.acc, r.n // in registers
+	for k = first; k <= last; {
+		if n < 32 {
+			r.acc, r.n = acc, n
+			r.fill()
+			acc, n = r.acc, r.n
+		}
+		w := ac.short[acc>>(64-shortCode)]
+		if w == 0 {
+			if w = ac.long(acc); w == 0 {
+				return 0, noBlock
 			}
 		}
 		zeros, size := int(w>>12&15), int(w>>8&15)
 		if size == 0 && zeros < 15 {
-			r.skip(w.bits())
+			r.acc, r.n = acc<<w.bits(), n-w.bits()
 			r.endOfBand = r.band(zeros)
-			break
+			return seen, k
 		}
-		// Past as many zeros; each known coefficient on the way has a bit of correction.
-		unknown := ^seen & within >> k << k
-		for range zeros {
-			unknown &= unknown - 1
+		// Past as many zeros, and to the next one; each known coefficient on the way has a bit of correction.
+		way := seen >> (k & 63)
+		corrections := bits.OnesCount64(way & (2<<(zeros&63) - 1))
+		for {
+			more := bits.OnesCount64(way & (2<<(zeros+corrections) - 1))
+			if more == corrections {
+				break
+			}
+			corrections = more
 		}
-		if unknown == 0 || size > 1 {
-			return false
+		to := k + zeros + corrections
+		if to > last || size > 1 {
+			return 0, noBlock
 		}
-		to := bits.TrailingZeros64(unknown)
-		r.skip(w.bits() + uint(to-k-zeros))
-		seen |= uint64(size) << to
+		if skip := w.bits() + uint(corrections); skip <= n {
+			acc, n = acc<<(skip&63), n-skip
+		} else {
+			r.acc, r.n = acc, n
+			r.skipFar(skip)
+			acc, n = r.acc, r.n
+		}
+		seen |= uint64(size) << (to & 63)
 		k = to + 1
 	}
-	if r.endOfBand > 0 {
-		r.endOfBand--
-		r.skip(uint(bits.OnesCount64(seen & within >> k << k)))
-	}
-	*known = seen
-	return true
+	r.acc, r.n = acc, n
+	return seen, k
 }

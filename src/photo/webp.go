@@ -4,6 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"image"
+	"io"
+	"reflect"
+	"slices"
+
+	"golang.org/x/image/vp8"
+	"golang.org/x/image/vp8l"
 
 	"petpick/src/pet"
 )
@@ -133,22 +140,114 @@ func (f *webpFile) end() (outline, error) {
 			return f.o, corrupt(pet.WebP, fmt.Sprintf("its header says %d x %d, its frame %d x %d", w, h, f.o.width, f.o.height))
 		}
 	}
-	if raw := 1 + f.o.width*f.o.height; len(f.alpha) > raw && f.alpha[0]&3 == 0 { // not compressed: a byte a pixel
-		f.alpha = f.alpha[:raw]
-	}
-	f.o.rewrite = func(context.Context) ([]byte, int, error) {
-		body, last := f.write()
-		return body, last, nil
+	f.o.rewrite = func(ctx context.Context) ([]byte, error) {
+		if err := f.decode(ctx); err != nil {
+			return nil, err
+		}
+		return f.write(), nil
 	}
 	return f.o, nil
+}
+
+// decode decodes the frame and the alpha plane, and cuts off what the decoders have never looked at. Doing that again cuts no more.
+func (f *webpFile) decode(ctx context.Context) error {
+	if f.alpha != nil {
+		n, err := f.readAlpha(ctx)
+		if err != nil {
+			return err
+		}
+		f.alpha = f.alpha[:n]
+	}
+	if f.name == "VP8L" {
+		n, err := f.lossless(ctx, f.frame)
+		f.frame = f.frame[:n]
+		return err
+	}
+	d := vp8.NewDecoder()
+	d.Init(&feed{ctx: ctx, data: f.frame}, len(f.frame))
+	err := f.o.decodes(pet.WebP, func(io.Reader) (image.Image, error) {
+		if _, err := d.DecodeFrameHeader(); err != nil {
+			return nil, err
+		}
+		return d.DecodeFrame()
+	}, nil)
+	if err == nil {
+		f.frame = cutVP8(f.frame, d)
+	}
+	return err
+}
+
+// lossless decodes the data of a VP8L chunk, and says how many of its bytes the decoder looked at.
+func (f *webpFile) lossless(ctx context.Context, data []byte) (int, error) {
+	r := &feed{ctx: ctx, data: data}
+	err := f.o.decodes(pet.WebP, vp8l.Decode, r)
+	return r.at, err
+}
+
+// readAlpha says how many bytes the alpha plane has: one that tells how, then one a pixel or the data of a lossless picture, without
+// that one's header, for this picture says it: a signature, 14 bits each of width and height, less one.
+func (f *webpFile) readAlpha(ctx context.Context) (int, error) {
+	const how, plain, compressed = 1, 0, 1
+	raw := how + f.o.width*f.o.height
+	switch {
+	case len(f.alpha) < how:
+		return 0, truncated(pet.WebP)
+	case f.alpha[0]&3 == plain && len(f.alpha) < raw:
+		return 0, truncated(pet.WebP)
+	case f.alpha[0]&3 == plain:
+		return raw, nil
+	case f.alpha[0]&3 != compressed:
+		return 0, corrupt(pet.WebP, "its alpha plane is of an unknown kind")
+	}
+	header := binary.LittleEndian.AppendUint32([]byte{0x2F}, uint32(f.o.width-1)|uint32(f.o.height-1)<<14)
+	n, err := f.lossless(ctx, slices.Concat(header, f.alpha[how:]))
+	return how + n - len(header), err
+}
+
+// cutVP8 cuts each partition of a frame (RFC 6386, 9.5) behind what d, which has decoded it, looked at.
+func cutVP8(frame []byte, d *vp8.Decoder) []byte {
+	// The decoder tells nobody where it is, and another that would is not there to be had; without one of our own, which would take as
+	// long again, its fields say it. TestHiddenInWebP fails with a version of it that has others.
+	const (
+		tag, header = 3, 10
+		sizeBytes   = 3
+	)
+	inside := reflect.ValueOf(d).Elem()
+	cut := func(b []byte, partition reflect.Value) []byte {
+		// libwebp writes up to three bytes that no decoder needs, and some decoders look ahead: more than those become as many zeros.
+		const spare = 3
+		if read := int(partition.FieldByName("r").Int()); len(b)-read > spare {
+			return append(slices.Clip(b[:read]), make([]byte, spare)...)
+		}
+		return b
+	}
+	size := int(uint24(frame) >> 5)
+	first := cut(frame[header:header+size], inside.FieldByName("fp"))
+	n := int(inside.FieldByName("nOP").Int())
+	sizes := frame[header+size:][:sizeBytes*(n-1)]
+	rest := frame[header+size+len(sizes):]
+	out := slices.Concat(frame[:header], first, sizes)
+	putUint24(out, int(uint24(frame)&0x1F)|len(first)<<5)
+	for i := range n {
+		length := len(rest) // the last takes what is there
+		if i < n-1 {
+			length = int(uint24(sizes[sizeBytes*i:]))
+		}
+		kept := cut(rest[:length], inside.FieldByName("op").Index(i))
+		if i < n-1 {
+			putUint24(out[header+len(first)+sizeBytes*i:], len(kept))
+		}
+		out, rest = append(out, kept...), rest[length:]
+	}
+	return out
 }
 
 func uint24(b []byte) uint32 { return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 }
 
 // write uses the extended form only for what needs it, so that a file that had nothing but metadata in it is like one that never had.
-func (f *webpFile) write() (body []byte, last int) {
+func (f *webpFile) write() []byte {
 	exif := orientationOnly(f.o.orientation)
-	body = make([]byte, 0, len(f.profile)+len(f.alpha)+len(f.frame)+128)
+	body := make([]byte, 0, len(f.profile)+len(f.alpha)+len(f.frame)+128)
 	body = append(body, "RIFF\x00\x00\x00\x00WEBP"...)
 	if f.profile != nil || f.alpha != nil || exif != nil {
 		canvas := make([]byte, 10)
@@ -171,16 +270,12 @@ func (f *webpFile) write() (body []byte, last int) {
 	if f.alpha != nil {
 		body = appendWebPChunk(body, "ALPH", f.alpha)
 	}
-	if f.name == "VP8L" {
-		// A byte may be looked at ahead, and some encoders add one.
-		last = len(body) + 8 + max(len(f.frame)-2, 0)
-	}
 	body = appendWebPChunk(body, f.name, f.frame)
 	if exif != nil {
 		body = appendWebPChunk(body, "EXIF", exif)
 	}
 	binary.LittleEndian.PutUint32(body[4:], uint32(len(body)-8))
-	return body, last
+	return body
 }
 
 func putUint24(b []byte, v int) { b[0], b[1], b[2] = byte(v), byte(v>>8), byte(v>>16) }
