@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,15 +37,18 @@ type document struct {
 }
 
 // role is the statements that the template gives a function, in its role and in policies of their own.
-func role(resources map[string]edge.Resource, id string) ([]statement, error) {
+func role(resources map[string]edge.Resource, id string, names map[string]string) ([]statement, error) {
 	var all []statement
 	add := func(v any) error {
 		b, err := json.Marshal(v)
 		if err != nil {
 			return err
 		}
+		for name, actual := range names {
+			b = bytes.ReplaceAll(b, []byte("${"+name+"}"), []byte(actual))
+		}
 		var d document
-		in := json.NewDecoder(strings.NewReader(string(b)))
+		in := json.NewDecoder(bytes.NewReader(b))
 		in.DisallowUnknownFields()
 		if err := in.Decode(&d); err != nil {
 			return fmt.Errorf("policy of %s: %w", id, err)

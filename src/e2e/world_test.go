@@ -76,6 +76,7 @@ type world struct {
 	t             *testing.T
 	photos, index string // buckets
 	resources     map[string]edge.Resource
+	names         map[string]string // of what the template makes
 	direct        *s3.Client // with every right, and unrecorded
 }
 
@@ -103,12 +104,12 @@ func deploy(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	var err error
-	w.resources, err = edge.Resources(infra.Template, map[string]string{
-		"Stage": "e2e", "PhotosBucket": w.photos, "PhotosBucket.Arn": "arn:aws:s3:::" + w.photos, "IndexBucket": w.index, "IndexBucket.Arn": "arn:aws:s3:::" + w.index,
+	w.names = map[string]string{
+		"PhotosBucket": w.photos, "PhotosBucket.Arn": "arn:aws:s3:::" + w.photos, "IndexBucket": w.index, "IndexBucket.Arn": "arn:aws:s3:::" + w.index,
 		"Distribution": "E2EDISTRIBUTION", "Distribution.DomainName": "d111111abcdef8.cloudfront.net",
-	})
-	if err != nil {
+	}
+	var err error
+	if w.resources, err = edge.Resources(infra.Template, map[string]any{"Stage": "e2e"}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -118,15 +119,15 @@ func deploy(t *testing.T) *world {
 func (w *world) function(name string) *function {
 	w.t.Helper()
 	id := strings.ToUpper(name[:1]) + name[1:] + "Function"
-	settings, err := edge.SettingsOf(w.resources, id)
+	settings, err := edge.SettingsOf(w.resources, id, w.names)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	statements, err := role(w.resources, strings.TrimSuffix(strings.TrimPrefix(settings.Role, "${"), ".Arn}"))
+	statements, err := role(w.resources, strings.TrimSuffix(strings.TrimPrefix(settings.Role, "${"), ".Arn}"), w.names)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &function{cloud: newCloud(w.t, server.Endpoint, statements, edge.ParametersOf(w.resources)), world: w, name: name, settings: settings}
+	return &function{cloud: newCloud(w.t, server.Endpoint, statements, edge.ParametersOf(w.resources, w.names)), world: w, name: name, settings: settings}
 }
 
 // variables are the environment: what the template says, and what Lambda adds.
