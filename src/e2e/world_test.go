@@ -77,7 +77,7 @@ type world struct {
 	photos, index string // buckets
 	resources     map[string]edge.Resource
 	names         map[string]string // of what the template makes
-	direct        *s3.Client // with every right, and unrecorded
+	direct        *s3.Client        // with every right, and unrecorded
 }
 
 // function is one of the deployment's functions, with what it sees of AWS.
