@@ -231,7 +231,7 @@ func TestSIGTERM(t *testing.T) {
 func TestUploadCutOff(t *testing.T) {
 	w := deploy(t)
 	upload := w.function("upload")
-	token := upload.token()
+	token := upload.token
 	if token == "" {
 		t.Skip("nobody may upload")
 	}
@@ -258,9 +258,6 @@ func TestUploadCutOff(t *testing.T) {
 	}
 }
 
-// token makes the deployment know a token with every scope, and returns it; empty while nobody may upload.
-func (f *function) token() string { return "" }
-
 // Each function does all it ever does, under its role: everything must be permitted, and everything that is permitted must be needed.
 func TestRoles(t *testing.T) {
 	w := deploy(t)
@@ -277,7 +274,7 @@ func TestRoles(t *testing.T) {
 		for _, c := range f.denied {
 			t.Errorf("%s is not allowed to %s on %s", name, c.action, c.resource)
 		}
-		if name == "upload" && f.token() == "" {
+		if name == "upload" && f.token == "" {
 			t.Log("upload: nobody may upload, so that most of what its role permits was not needed")
 			continue
 		}
@@ -306,7 +303,7 @@ func (w *world) driveUpload(f *function, label pet.Label, n int) {
 			t.Errorf("%s: %+v", path, r)
 		}
 	}
-	token := f.token()
+	token := f.token
 	if token == "" {
 		return
 	}

