@@ -22,7 +22,6 @@ type cloud struct {
 	url        string
 	statements []statement
 	parameters map[string]string
-	tokens     string // the path that tokens are below
 	s3         http.Handler
 
 	mu     sync.Mutex
