@@ -12,10 +12,12 @@ K6_VERSION = v1.8.1
 K6 = build/k6-$(K6_VERSION)/k6
 RESULTS = $(CURDIR)/bench/results/$(shell date -u +%F)
 FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free chromium
+FUNCTION_ARCH = arm64
+FUNCTIONS = build
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-formats format-tools race check check-go torture lint fuzz bench bench-smoke soak bench-rivals bench-invoke bench-fairness bench-fleet cost bench-go bench-photo growth build clean
+.PHONY: help run test test-formats format-tools race check check-go torture e2e lint fuzz bench bench-smoke soak bench-rivals bench-invoke bench-fairness bench-fleet cost bench-go bench-photo growth build functions clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,12 @@ check-go:
 
 torture: ## schedules of the index's store calls, systematic for TORTURE (5m) and at random for as long
 	go test ./src/index -run 'Schedules|Torture' -count 1 -v -timeout 0 -torture $(TORTURE)
+
+e2e: functions ## the functions' binaries, built as for deployment but for this machine, under a Runtime API, as Lambda would run them
+	@$(MAKE) --no-print-directory functions FUNCTION_ARCH=$$(go env GOARCH) FUNCTIONS=build/e2e
+	@for f in hello hellos3; do \
+	  go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/e2e/$$f/bootstrap ./src/e2e/testdata/$$f || exit 1; done
+	go test ./src/e2e -count 1 -bootstraps $(CURDIR)/build/e2e -deployed $(CURDIR)/build
 
 lint: ## the template, by cfn-lint
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
@@ -102,11 +110,13 @@ growth: ## the same to 100,000,000 pictures in memory, as a page with plots in b
 	@set -o pipefail; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/api | tee -a build/growth.txt
 	go run ./bench/report -command 'make growth' -out bench/results/$$(date -u +%F)-index < build/growth.txt
 
-build: ## the command, and the functions as they are deployed (linux/arm64), in build/
+build: functions ## the command, and the functions as they are deployed (linux/arm64), in build/
 	go build -trimpath -o build/petpick ./src/cmd/petpick
+
+functions: # as they are deployed, or for another FUNCTION_ARCH into another folder
 	@for f in upload random tend; do \
-	  echo "build/$$f/bootstrap"; \
-	  GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/$$f/bootstrap ./src/cmd/$$f || exit 1; done
+	  echo "$(FUNCTIONS)/$$f/bootstrap"; \
+	  GOOS=linux GOARCH=$(FUNCTION_ARCH) go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(FUNCTIONS)/$$f/bootstrap ./src/cmd/$$f || exit 1; done
 
 clean: ## what build and run made, but not DATA
 	rm -rf build

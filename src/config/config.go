@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
 // Config is a function's environment.
@@ -98,11 +97,11 @@ func read(cfg aws.Config, parameter string, parse func(string) (string, error)) 
 		if known != "" {
 			return known, nil
 		}
-		out, err := ssm.NewFromConfig(cfg).GetParameter(ctx, &ssm.GetParameterInput{Name: &parameter})
+		value, err := getParameter(ctx, cfg, parameter)
 		if err != nil {
 			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
 		}
-		value, err := parse(aws.ToString(out.Parameter.Value))
+		value, err = parse(value)
 		if err != nil {
 			return "", fmt.Errorf("SSM parameter %s: %w", parameter, err)
 		}

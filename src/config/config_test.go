@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,7 +32,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadUpload(t *testing.T) {
-	env := map[string]string{"PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/u", "PETPICK_DISTRIBUTION_PARAMETER": "/d"}
+	env := map[string]string{"PETPICK_STAGE": "dev", "PETPICK_PHOTOS_BUCKET": "p", "PETPICK_INDEX_BUCKET": "i", "PETPICK_PUBLIC_URL_PARAMETER": "/u", "PETPICK_DISTRIBUTION_PARAMETER": "/d"}
 	for _, c := range []struct{ path, open, fault string }{
 		{"/petpick/dev/tokens", "", ""}, {"/petpick/dev/tokens", "false", ""}, {"/petpick/dev/tokens", "true", ""},
 		{"", "", "PETPICK_TOKENS_PATH"}, {"tokens", "", "PETPICK_TOKENS_PATH"},
@@ -83,5 +84,37 @@ func TestPublicURL(t *testing.T) {
 	}
 	if calls != 3 {
 		t.Errorf("%d calls, want 3: a success is kept, a failure is not", calls)
+	}
+}
+
+// A failure that may pass is tried again, one that will not is not; and what is sent is what SSM documents.
+func TestParameterIsAskedForAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		calls  int
+	}{
+		"throttled":    {400, `{"__type":"ThrottlingException"}`, 3},
+		"out of order": {503, "", 3},
+		"not allowed":  {400, `{"__type":"AccessDeniedException"}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				calls++
+				body, _ := io.ReadAll(r.Body)
+				if r.Method != "POST" || r.Header.Get("X-Amz-Target") != "AmazonSSM.GetParameter" || r.Header.Get("Content-Type") != "application/x-amz-json-1.1" ||
+					string(body) != `{"Name":"/u"}` || !strings.Contains(r.Header.Get("Authorization"), "/us-east-1/ssm/aws4_request") {
+					t.Errorf("got %s %v %s", r.Method, r.Header, body)
+				}
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			}))
+			defer s.Close()
+			cfg := aws.Config{Region: "us-east-1", BaseEndpoint: aws.String(s.URL), Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+			if _, err := config.Parameter(cfg, "/u")(t.Context()); err == nil || calls != c.calls {
+				t.Errorf("%d calls, want %d; %v", calls, c.calls, err)
+			}
+		})
 	}
 }

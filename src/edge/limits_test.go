@@ -114,23 +114,22 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 
 // A function's environment comes from the template, and must be known.
 func TestSettings(t *testing.T) {
-	resources, err := edge.Resources(infra.Template, map[string]any{"PhotosBucket": "photos-1", "IndexBucket": "index-1", "Stage": "prod", "RandomRole.Arn": "arn:role"})
+	resources, err := edge.Resources(infra.Template, map[string]any{"Stage": "prod"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := edge.SettingsOf(resources, "RandomFunction")
+	names := map[string]string{"PhotosBucket": "photos-1", "IndexBucket": "index-1", "Distribution.DomainName": "d1.example"}
+	s, err := edge.SettingsOf(resources, "RandomFunction", names)
 	if err != nil || s.Environment["PETPICK_PHOTOS_BUCKET"] != "photos-1" || s.Environment["PETPICK_PUBLIC_URL_PARAMETER"] != "/petpick/prod/public-url" ||
-		s.Environment["PETPICK_STAGE"] != "prod" || s.Timeout != 10 || s.MemorySize != 256 || s.Role != "arn:role" {
+		s.Environment["PETPICK_STAGE"] != "prod" || s.Timeout != 10 || s.MemorySize != 256 || s.Role != "${RandomRole.Arn}" {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	if p := edge.ParametersOf(resources); p["/petpick/prod/public-url"] != "https://${Distribution.DomainName}" {
+	if p := edge.ParametersOf(resources, names); p["/petpick/prod/public-url"] != "https://d1.example" {
 		t.Errorf("parameters: got %v", p)
 	}
-	if resources, err = edge.Resources(infra.Template, nil); err != nil {
-		t.Fatal(err)
-	}
+	delete(names, "IndexBucket")
 	for _, function := range []string{"RandomFunction", "NoFunction", "PhotosBucket"} {
-		if s, err := edge.SettingsOf(resources, function); err == nil {
+		if s, err := edge.SettingsOf(resources, function, names); err == nil {
 			t.Errorf("%s: got %+v, want an error", function, s)
 		}
 	}

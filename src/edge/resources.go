@@ -6,29 +6,6 @@ import (
 	"slices"
 )
 
-// Resource is a resource of the template, evaluated.
-type Resource struct {
-	Type                                string
-	Properties                          any
-	DeletionPolicy, UpdateReplacePolicy string
-	// DependsOn is a logical ID or a list of them.
-	DependsOn any
-}
-
-// Resources evaluates the template's resources as a deployment would, names being what only that knows: the value of "PhotosBucket", of
-// "PhotosBucket.Arn", of a parameter. What has no name stays a reference, "${Distribution}".
-func Resources(src []byte, names map[string]any) (map[string]Resource, error) {
-	t, err := parseTemplate(src, names)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]Resource{}
-	for id, r := range t.resources {
-		all[id] = Resource{r.Type, r.Properties, r.DeletionPolicy, r.UpdateReplacePolicy, r.DependsOn}
-	}
-	return all, nil
-}
-
 // Settings are what a function is given beside its code.
 type Settings struct {
 	Environment map[string]string
@@ -37,8 +14,9 @@ type Settings struct {
 	Role        string
 }
 
-// SettingsOf returns the settings of a function. An environment that only a deployment knows is an error.
-func SettingsOf(resources map[string]Resource, function string) (Settings, error) {
+// SettingsOf returns the settings of a function. names are what only a deployment knows, such as "PhotosBucket": a variable that wants one
+// that is not there is an error.
+func SettingsOf(resources map[string]Resource, function string, names map[string]string) (Settings, error) {
 	r := resources[function]
 	if r.Type != "AWS::Lambda::Function" {
 		return Settings{}, fmt.Errorf("template: there is no function %s", function)
@@ -53,7 +31,7 @@ func SettingsOf(resources map[string]Resource, function string) (Settings, error
 	}
 	s := Settings{Environment: map[string]string{}, Timeout: c.Timeout, MemorySize: c.MemorySize, Role: c.Role}
 	for _, name := range slices.Sorted(maps.Keys(c.Environment.Variables)) {
-		s.Environment[name] = fmt.Sprint(c.Environment.Variables[name])
+		s.Environment[name] = named(fmt.Sprint(c.Environment.Variables[name]), names)
 		if id, open := target(s.Environment[name]); open {
 			return Settings{}, fmt.Errorf("template: %s: %s wants %s, which is not known here", function, name, id)
 		}
@@ -62,12 +40,22 @@ func SettingsOf(resources map[string]Resource, function string) (Settings, error
 }
 
 // ParametersOf returns the values of the SSM parameters that the template makes, by their names.
-func ParametersOf(resources map[string]Resource) map[string]string {
+func ParametersOf(resources map[string]Resource, names map[string]string) map[string]string {
 	values := map[string]string{}
 	for _, r := range resources {
 		if p, ok := r.Properties.(map[string]any); ok && r.Type == "AWS::SSM::Parameter" {
-			values[fmt.Sprint(p["Name"])] = fmt.Sprint(p["Value"])
+			values[fmt.Sprint(p["Name"])] = named(fmt.Sprint(p["Value"]), names)
 		}
 	}
 	return values
+}
+
+// named puts names in the place of references.
+func named(s string, names map[string]string) string {
+	return placeholder.ReplaceAllStringFunc(s, func(p string) string {
+		if name, known := names[p[2:len(p)-1]]; known {
+			return name
+		}
+		return p
+	})
 }

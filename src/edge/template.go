@@ -17,7 +17,6 @@ type template struct {
 	resources map[string]resource
 	params    map[string]any
 	conds     map[string]any
-	names     map[string]any // what a deployment knows: parameters, "PhotosBucket", "PhotosBucket.Arn"
 }
 
 type resource struct {
@@ -29,7 +28,30 @@ type resource struct {
 	DependsOn                           any
 }
 
-func parseTemplate(src []byte, names map[string]any) (*template, error) {
+// Resource is a resource of a template, with its intrinsic functions evaluated.
+type Resource struct {
+	Type                                string
+	Properties                          any
+	DeletionPolicy, UpdateReplacePolicy string
+	// DependsOn is a logical ID or a list of them.
+	DependsOn any
+}
+
+// Resources are those that a template makes with these parameters, which replace its defaults. What only a deployment knows stays a reference,
+// "${LogicalID}" or "${LogicalID.Attribute}".
+func Resources(src []byte, parameters map[string]any) (map[string]Resource, error) {
+	t, err := parseTemplate(src, parameters)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]Resource{}
+	for id, r := range t.resources {
+		all[id] = Resource{r.Type, r.Properties, r.DeletionPolicy, r.UpdateReplacePolicy, r.DependsOn}
+	}
+	return all, nil
+}
+
+func parseTemplate(src []byte, parameters map[string]any) (*template, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(src, &doc); err != nil {
 		return nil, fmt.Errorf("template: %w", err)
@@ -42,11 +64,14 @@ func parseTemplate(src []byte, names map[string]any) (*template, error) {
 	if !ok {
 		return nil, errors.New("template: not a mapping")
 	}
-	t := &template{resources: map[string]resource{}, params: map[string]any{}, names: names}
+	t := &template{resources: map[string]resource{}, params: map[string]any{}}
 	params, _ := top["Parameters"].(map[string]any)
 	for name, p := range params {
 		def, _ := p.(map[string]any)
 		t.params[name] = def["Default"]
+		if v, set := parameters[name]; set {
+			t.params[name] = v
+		}
 	}
 	t.conds, _ = top["Conditions"].(map[string]any)
 	resources, _ := top["Resources"].(map[string]any)
@@ -173,9 +198,6 @@ func (t *template) ref(name string) any {
 	if name == "AWS::NoValue" {
 		return noValue{}
 	}
-	if v, ok := t.names[name]; ok {
-		return v
-	}
 	if v, ok := pseudo[name]; ok {
 		return v
 	}
@@ -216,7 +238,7 @@ func (t *template) call(name string, arg any) (any, error) {
 		if list[1] == "FunctionUrl" { // a URL, which templates take apart
 			return fmt.Sprintf("https://${%v.FunctionUrl}/", list[0]), nil
 		}
-		return t.ref(fmt.Sprintf("%v.%v", list[0], list[1])), nil
+		return fmt.Sprintf("${%v.%v}", list[0], list[1]), nil
 	case name == "Fn::Sub":
 		text, vars := fmt.Sprint(arg), map[string]any{}
 		if len(list) == 2 {

@@ -46,17 +46,22 @@ func (x *Index) foldShared(ctx context.Context) (folded, error) {
 // fold brings the journal into the root, once. The order makes it safe beside any other folder, merge or writer of truth: the root
 // is read first, then the journal, then the truth of what was touched; the swap fails if the root moved in between. Keys are deleted
 // only after the swap: a crash before that leaves them, and to fold them again changes nothing. errBeaten asks for another try.
-func (x *Index) fold(ctx context.Context) (folded, error) {
+func (x *Index) fold(ctx context.Context) (f folded, err error) {
 	base, err := x.readRoot(ctx, x.view.Load(), x.now())
 	if err != nil {
 		return folded{}, err
 	}
 	notes, complete, err := x.readJournal(ctx)
-	if err == nil {
-		x.counters.backlog.Store(uint64(len(notes)))
-	}
-	if err != nil || len(notes) == 0 {
+	if err != nil {
 		return folded{}, err
+	}
+	defer func() {
+		if !errors.Is(err, errBeaten) { // who won may have folded them all
+			x.counters.backlog.Store(uint64(len(notes) - len(f.keys)))
+		}
+	}()
+	if len(notes) == 0 {
+		return folded{}, nil
 	}
 	next, applied, err := x.apply(ctx, base.root, notes)
 	if err != nil {
@@ -73,11 +78,10 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 		}
 		return folded{}, err
 	}
-	x.counters.backlog.Store(uint64(len(notes) - len(applied)))
 	if err := x.store.DeleteMany(ctx, applied); err != nil {
 		x.log.WarnContext(ctx, "journal entries not deleted: they will be folded again, to no effect", "label", x.label, "error", err)
 	}
-	f := folded{next.version, make(map[string]bool, len(applied))}
+	f = folded{next.version, make(map[string]bool, len(applied))}
 	for _, key := range applied {
 		f.keys[key] = true
 	}

@@ -209,13 +209,14 @@ func assemble(cfg serveConfig, store *store, log *slog.Logger) (http.Handler, fo
 // environment checks that every function finds in its environment what it needs, as the template sets it, and returns the public URL from the
 // parameter that the environment names: what would stop a function on AWS stops this program.
 func environment(cfg serveConfig) (publicURL string, err error) {
-	resources, err := edge.Resources(infra.Template, map[string]any{"PhotosBucket": cfg.photosBucket, "IndexBucket": cfg.indexBucket})
+	resources, err := edge.Resources(infra.Template, nil)
 	if err != nil {
 		return "", err
 	}
-	parameters := edge.ParametersOf(resources)
+	names := map[string]string{"PhotosBucket": cfg.photosBucket, "IndexBucket": cfg.indexBucket}
+	parameters := edge.ParametersOf(resources, names)
 	for _, function := range []string{"UploadFunction", "RandomFunction", "TendFunction"} {
-		s, err := edge.SettingsOf(resources, function)
+		s, err := edge.SettingsOf(resources, function, names)
 		if err != nil {
 			return "", err
 		}

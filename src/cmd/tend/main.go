@@ -51,7 +51,10 @@ func build(ctx context.Context, log *slog.Logger) (func(context.Context, json.Ra
 		for _, idx := range indexes {
 			errs = append(errs, idx.Tend(ctx))
 		}
-		return errors.Join(append(errs, report(ctx, lines, indexes))...)
+		if err := report(ctx, lines, indexes); err != nil { // upkeep was done, or not, whether or not it can be told
+			log.WarnContext(ctx, "metrics not told", slog.Any("error", err))
+		}
+		return errors.Join(errs...)
 	}, nil
 }
 
