@@ -17,7 +17,7 @@ var mayDo = map[string]string{
 		logs:PutLogEvents             /petpick/dev/upload
 		s3:DeleteObject               photos/cat/* photos/dog/* index/journal/* index/removals/* index/incoming/*
 		s3:DeleteObjectVersion        photos/cat/* photos/dog/*
-		s3:GetObject                  photos/cat/* photos/dog/* photos/verdicts/* index/index/* index/journal/* index/removals/* index/incoming/*
+		s3:GetObject                  photos/cat/* photos/dog/* photos/verdicts/* index/index/* index/journal/* index/incoming/*
 		s3:ListBucket                 photos index
 		s3:ListBucketVersions         photos
 		s3:PutObject                  photos/cat/* photos/dog/* photos/verdicts/* index/index/* index/journal/* index/removals/* index/incoming/*

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -503,11 +502,6 @@ func (t throttling) limiter() (*rate.Limiter, error) {
 
 // limit sets what the stage allows each route.
 func (o *apiOrigin) limit(s stage) (err error) {
-	for key := range s.RouteSettings {
-		if !slices.ContainsFunc(o.routes, func(rt route) bool { return rt.key == key }) {
-			return fmt.Errorf("the stage has settings for %q, which is no route", key)
-		}
-	}
 	for i := range o.routes {
 		settings, own := s.RouteSettings[o.routes[i].key]
 		if !own {

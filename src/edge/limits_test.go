@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +15,11 @@ import (
 
 // Each route has a bucket of its own, of the size and the rate that the stage gives it or all.
 func TestThrottling(t *testing.T) {
-	st := must(t, "ThrottlingBurstLimit: !Ref ApiBurst\n        ThrottlingRateLimit: !Ref ApiRate\n", "ThrottlingBurstLimit: 3\n        ThrottlingRateLimit: 1\n",
-		"POST /upload:\n          ThrottlingBurstLimit: !Ref WriteBurst\n          ThrottlingRateLimit: !Ref WriteRate\n",
-		"POST /upload: { ThrottlingBurstLimit: 1, ThrottlingRateLimit: \"0.5\" }\n")
+	settings := regexp.MustCompile(`(?m)^      DefaultRouteSettings:\n(?:        .*\n)+(?:      #.*\n)*(?:      RouteSettings:\n(?:        .*\n)+)?`)
+	st := must(t, string(settings.Find(infra.Template)), `      DefaultRouteSettings: { ThrottlingBurstLimit: 3, ThrottlingRateLimit: 1 }
+      RouteSettings:
+        POST /upload: { ThrottlingBurstLimit: 1, ThrottlingRateLimit: "0.5" }
+`)
 	ask := func(method, path string, want ...int) {
 		t.Helper()
 		for i, code := range want {
@@ -42,10 +45,6 @@ func TestThrottling(t *testing.T) {
 	}
 	// A draw knows no throttling but concurrency.
 	ask("GET", "/random?label=cat", 200, 200, 200, 200, 200)
-
-	if _, err := set(t, "        POST /upload:\n", "        PUT /upload:\n"); err == nil {
-		t.Error("settings of a route that is not there were accepted")
-	}
 }
 
 // What Lambda says in a function's place: its error, its concurrency, its time, its size. The two callers make different statuses of it.
@@ -54,6 +53,10 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 	busy := func(entered chan<- struct{}, release <-chan struct{}, _ http.ResponseWriter) { // whatever its deadline
 		entered <- struct{}{}
 		<-release
+	}
+	reserved := []string{"Handler: bootstrap\n", "Handler: bootstrap\n      ReservedConcurrentExecutions: 1\n"}
+	for _, setting := range regexp.MustCompile(`\n +ReservedConcurrentExecutions:.*`).FindAllString(string(infra.Template), -1) {
+		reserved = append([]string{setting, ""}, reserved...) // the template's own goes
 	}
 	for name, c := range map[string]struct {
 		replace             []string
@@ -69,7 +72,7 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 			nil, func(_ chan<- struct{}, _ <-chan struct{}, w http.ResponseWriter) { _, _ = w.Write(make([]byte, 7<<20)) }, false, 500, 502, `{"message":"Internal Server Error"}`, "Internal Server Error",
 		},
 		"reserved concurrency": {
-			[]string{`!If [ReservesUpload, !Ref UploadConcurrency, !Ref "AWS::NoValue"]`, "1", `!If [ReservesRandom, !Ref RandomConcurrency, !Ref "AWS::NoValue"]`, "1"}, busy, true, 500, 429, `{"message":"Internal Server Error"}`, `{"message":"Rate Exceeded."}`,
+			reserved, busy, true, 500, 429, `{"message":"Internal Server Error"}`, `{"message":"Rate Exceeded."}`,
 		},
 		"the function's time": {
 			[]string{"Timeout: 29 ", "Timeout: 0.02 ", "Timeout: 10\n", "Timeout: 0.02\n"}, busy, false, 500, 502, `{"message":"Internal Server Error"}`, "Internal Server Error",
