@@ -296,4 +296,11 @@ func (s *smoker) remove(rec record) {
 		a = s.get("/pets/cat/" + rec.ID)
 		s.check(a, a.status == http.StatusGone || a.status == http.StatusNotFound, "410: it is removed")
 	}
+	// A function that has the index in memory looks again after a second.
+	if err := s.until(func() (bool, error) {
+		a := s.get("/random?label=cat")
+		return !strings.Contains(a.header.Get("Location"), rec.ID), fmt.Errorf("%s is removed, and still drawn", rec.ID)
+	}); err != nil {
+		s.fault("%w", err)
+	}
 }
