@@ -35,18 +35,7 @@ func (t *tool) deploy(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := t.do(ctx, "cloudformation", "package", "--template-file", "infra/template.yaml", "--s3-bucket", bucket, "--s3-prefix", t.stack(),
-		"--output-template-file", "build/packaged.yaml"); err != nil {
-		return err
-	}
-	// Values as arguments: both versions of the command read those alike, and files differently. The bucket is for a template of over 51,200 bytes.
-	t.say("the first deployment takes about five minutes, most of it CloudFront's")
-	args := []string{"cloudformation", "deploy", "--template-file", "build/packaged.yaml", "--stack-name", t.stack(), "--s3-bucket", bucket, "--s3-prefix", t.stack(),
-		"--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--tags", "project=petpick", "stage=" + t.stage, "--parameter-overrides"}
-	if err := t.do(ctx, append(args, parameters...)...); err != nil {
-		return errors.Join(err, errors.New(t.reasons(ctx)))
-	}
-	outputs, err := t.outputs(ctx)
+	outputs, err := t.release(ctx, bucket, parameters)
 	if err != nil {
 		return err
 	}
@@ -54,7 +43,8 @@ func (t *tool) deploy(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := smoke(ctx, &http.Client{Timeout: 40 * time.Second}, outputs["Url"], token, t.out); err != nil {
+	// By CloudFront's name, which works before the DNS record of a domain does.
+	if err := smoke(ctx, &http.Client{Timeout: 40 * time.Second}, outputs["EdgeUrl"], token, t.out); err != nil {
 		return fmt.Errorf("the stack is there, but does not do what it should: `make logs STAGE=%s REGION=%s`\n%w", t.stage, t.region, err)
 	}
 	t.say("")
@@ -62,6 +52,22 @@ func (t *tool) deploy(ctx context.Context, o options) error {
 		t.say("%-18s %s", name, outputs[name])
 	}
 	return nil
+}
+
+// release makes or updates the stack by the zips in build, and returns its outputs.
+func (t *tool) release(ctx context.Context, bucket string, parameters []string) (map[string]string, error) {
+	if err := t.do(ctx, "cloudformation", "package", "--template-file", "infra/template.yaml", "--s3-bucket", bucket, "--s3-prefix", t.stack(),
+		"--output-template-file", "build/packaged.yaml"); err != nil {
+		return nil, err
+	}
+	// Values as arguments: both versions of the command read those alike, and files differently. The bucket is for a template of over 51,200 bytes.
+	t.say("the first deployment takes about five minutes, most of it CloudFront's")
+	args := []string{"cloudformation", "deploy", "--template-file", "build/packaged.yaml", "--stack-name", t.stack(), "--s3-bucket", bucket, "--s3-prefix", t.stack(),
+		"--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--tags", "project=petpick", "stage=" + t.stage, "--parameter-overrides"}
+	if err := t.do(ctx, append(args, parameters...)...); err != nil {
+		return nil, errors.Join(err, errors.New(t.reasons(ctx)))
+	}
+	return t.outputs(ctx)
 }
 
 // readParameters are all of the template's, by the stage's file or by their default: the deploy command would keep the last value of what it is

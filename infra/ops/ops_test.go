@@ -17,16 +17,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"petpick/infra"
 )
 
 // root is the repository, where the command runs.
-const root = "../.."
+func root() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(here)))
+}
 
 // run1 runs the command as a process would, in dir, and returns what it printed.
 func run1(t *testing.T, stdin string, args ...string) (string, error) {
@@ -41,7 +43,7 @@ func serve(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "petpick")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./src/cmd/petpick")
-	build.Dir = root
+	build.Dir = root()
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -162,11 +164,7 @@ func TestBuildIsReproducible(t *testing.T) {
 	for range 2 {
 		dir := t.TempDir()
 		for _, name := range []string{"go.mod", "go.sum", "src", "infra"} {
-			if name == "infra" {
-				copyTree(t, filepath.Join(root, name), filepath.Join(dir, name), regexp.MustCompile(`\.(go|yaml)$`))
-				continue
-			}
-			copyTree(t, filepath.Join(root, name), filepath.Join(dir, name), regexp.MustCompile(`.`))
+			copyTree(t, filepath.Join(root(), name), filepath.Join(dir, name), regexp.MustCompile(`.`))
 		}
 		if err := build(t.Context(), dir, io.Discard); err != nil {
 			t.Fatal(err)
@@ -279,5 +277,3 @@ func answers(ctx context.Context, address string) error {
 	}
 	return fmt.Errorf("%s does not answer", address)
 }
-
-var _ = infra.Template
