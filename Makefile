@@ -9,7 +9,7 @@ FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngc
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-formats format-tools race check check-go torture lint fuzz bench bench-photo growth build clean
+.PHONY: help run test test-formats format-tools race check check-go torture lint lint-tools fuzz bench bench-photo growth build deploy smoke logs destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +42,16 @@ check-go:
 torture: ## schedules of the index's store calls, systematic for TORTURE (5m) and at random for as long
 	go test ./src/index -run 'Schedules|Torture' -count 1 -v -timeout 0 -torture $(TORTURE)
 
-lint: ## the template, by cfn-lint
+lint: lint-tools ## the template, by cfn-lint and by cdk-nag's AwsSolutions rules; needs pip's cfn-lint, and npm
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
 	cfn-lint infra/template.yaml
+	node infra/lint/nag.mjs infra/template.yaml
+
+lint-tools: infra/lint/node_modules/.package-lock.json # cdk-nag, in the versions of infra/lint/package-lock.json
+
+infra/lint/node_modules/.package-lock.json: infra/lint/package-lock.json
+	@command -v npm >/dev/null || { echo "make lint needs Node.js with npm, for cdk-nag"; exit 1; }
+	npm ci --prefix infra/lint --no-audit --no-fund
 
 fuzz: ## each fuzz target for FUZZTIME (5s)
 	@set -e; for f in $$(grep -rlE '^func Fuzz' src --include=*_test.go); do \
@@ -65,11 +72,23 @@ growth: ## the same to 100,000,000 pictures in memory, as a page with plots in b
 	@set -o pipefail; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/api | tee -a build/growth.txt
 	go run ./bench/report -command 'make growth' -out bench/results/$$(date -u +%F)-index < build/growth.txt
 
-build: ## the command, and the functions as they are deployed (linux/arm64), in build/
+build: ## the command, and the functions as they are deployed (linux/arm64, and their zips), in build/
 	go build -trimpath -o build/petpick ./src/cmd/petpick
-	@for f in upload random tend; do \
-	  echo "build/$$f/bootstrap"; \
-	  GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/$$f/bootstrap ./src/cmd/$$f || exit 1; done
+	go run ./infra/ops build
+
+ops = go build -o build/ops ./infra/ops && build/ops
+
+deploy: build ## to AWS (STAGE=dev REGION=us-east-1, ACCOUNT=… refuses any other): the stack, a first token, the smoke test, the URLs
+	@$(ops) deploy --stage "$(STAGE)" --region "$(REGION)" --account "$(ACCOUNT)"
+
+smoke: ## try every route of a deployment or of make run (URL=http://127.0.0.1:8080 TOKEN=dev)
+	@PETPICK_TOKEN="$(or $(TOKEN),$(PETPICK_TOKEN))"; export PETPICK_TOKEN; $(ops) smoke --url "$(URL)"
+
+logs: ## what a function wrote (STAGE=dev REGION=… FUNCTION=upload, random, tend or api; SINCE=15m)
+	@$(ops) logs --stage "$(STAGE)" --region "$(REGION)" --function $(or $(FUNCTION),upload) --since $(or $(SINCE),15m)
+
+destroy: ## delete a deployment (STAGE=dev REGION=…); asks; the photos are kept unless PHOTOS=delete
+	@$(ops) destroy --stage "$(STAGE)" --region "$(REGION)" --account "$(ACCOUNT)" $(if $(filter delete,$(PHOTOS)),--photos)
 
 clean: ## what build and run made, but not DATA
 	rm -rf build
