@@ -12,12 +12,10 @@ K6_VERSION = v1.8.1
 K6 = build/k6-$(K6_VERSION)/k6
 RESULTS = $(CURDIR)/bench/results/$(shell date -u +%F)
 FORMAT_TOOLS = imagemagick libjpeg-turbo-progs webp netpbm optipng pngcrush pngcheck libimage-exiftool-perl libvips-tools icc-profiles-free chromium
-FUNCTION_ARCH = arm64
-FUNCTIONS = build
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-formats format-tools race check check-go torture e2e lint fuzz bench bench-smoke soak bench-rivals bench-invoke bench-fairness bench-fleet cost bench-go bench-photo growth build functions clean
+.PHONY: help run test test-formats format-tools race check check-go torture e2e lint lint-tools fuzz bench bench-smoke soak bench-rivals bench-invoke bench-fairness bench-fleet cost bench-go bench-photo growth build deploy smoke logs destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,15 +48,21 @@ check-go:
 torture: ## schedules of the index's store calls, systematic for TORTURE (5m) and at random for as long
 	go test ./src/index -run 'Schedules|Torture' -count 1 -v -timeout 0 -torture $(TORTURE)
 
-e2e: functions ## the functions' binaries, built as for deployment but for this machine, under a Runtime API, as Lambda would run them
-	@$(MAKE) --no-print-directory functions FUNCTION_ARCH=$$(go env GOARCH) FUNCTIONS=build/e2e
-	@for f in hello hellos3; do \
-	  go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/e2e/$$f/bootstrap ./src/e2e/testdata/$$f || exit 1; done
+e2e: build ## the functions' binaries, built as for deployment but for this machine, under a Runtime API, as Lambda would run them
+	@for f in cmd/upload cmd/random cmd/tend e2e/testdata/hello e2e/testdata/hellos3; do \
+	  go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o build/e2e/$$(basename $$f)/bootstrap ./src/$$f || exit 1; done
 	go test ./src/e2e -count 1 -bootstraps $(CURDIR)/build/e2e -deployed $(CURDIR)/build
 
-lint: ## the template, by cfn-lint
+lint: lint-tools ## the template, by cfn-lint and by cdk-nag's AwsSolutions rules; needs pip's cfn-lint, and npm
 	@command -v cfn-lint >/dev/null || { echo "make lint needs cfn-lint: pip install cfn-lint"; exit 1; }
 	cfn-lint infra/template.yaml
+	node infra/lint/nag.mjs infra/template.yaml
+
+lint-tools: infra/lint/node_modules/.package-lock.json # cdk-nag, in the versions of infra/lint/package-lock.json
+
+infra/lint/node_modules/.package-lock.json: infra/lint/package-lock.json
+	@command -v npm >/dev/null || { echo "make lint needs Node.js with npm, for cdk-nag"; exit 1; }
+	npm ci --prefix infra/lint --no-audit --no-fund
 
 fuzz: ## each fuzz target for FUZZTIME (5s)
 	@set -e; for f in $$(grep -rlE '^func Fuzz' src --include=*_test.go); do \
@@ -110,13 +114,23 @@ growth: ## the same to 100,000,000 pictures in memory, as a page with plots in b
 	@set -o pipefail; go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/api | tee -a build/growth.txt
 	go run ./bench/report -command 'make growth' -out bench/results/$$(date -u +%F)-index < build/growth.txt
 
-build: functions ## the command, and the functions as they are deployed (linux/arm64), in build/
+build: ## the command, and the functions as they are deployed (linux/arm64) with their zips, in build/
 	go build -trimpath -o build/petpick ./src/cmd/petpick
+	go run ./infra/ops build
 
-functions: # as they are deployed, or for another FUNCTION_ARCH into another folder
-	@for f in upload random tend; do \
-	  echo "$(FUNCTIONS)/$$f/bootstrap"; \
-	  GOOS=linux GOARCH=$(FUNCTION_ARCH) go build -tags lambda.norpc -trimpath -ldflags "-s -w" -o $(FUNCTIONS)/$$f/bootstrap ./src/cmd/$$f || exit 1; done
+ops = go build -o build/ops ./infra/ops && build/ops
+
+deploy: build ## to AWS (STAGE=dev REGION=us-east-1, ACCOUNT=… refuses any other): the stack, a first token, the smoke test, the URLs
+	@$(ops) deploy --stage "$(STAGE)" --region "$(REGION)" --account "$(ACCOUNT)"
+
+smoke: ## try every route of a deployment or of make run (URL=http://127.0.0.1:8080 TOKEN=dev)
+	@PETPICK_TOKEN="$(or $(TOKEN),$(PETPICK_TOKEN))"; export PETPICK_TOKEN; $(ops) smoke --url "$(URL)"
+
+logs: ## what a function wrote (STAGE=dev REGION=… FUNCTION=upload, random, tend or api; SINCE=15m)
+	@$(ops) logs --stage "$(STAGE)" --region "$(REGION)" --function $(or $(FUNCTION),upload) --since $(or $(SINCE),15m)
+
+destroy: ## delete a deployment (STAGE=dev REGION=…); asks; the photos are kept unless PHOTOS=delete
+	@$(ops) destroy --stage "$(STAGE)" --region "$(REGION)" --account "$(ACCOUNT)" $(if $(filter delete,$(PHOTOS)),--photos)
 
 clean: ## what build and run made, but not DATA
 	rm -rf build
