@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -49,7 +50,7 @@ func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair boo
 		if err != nil {
 			return err
 		}
-		if compare(group[0].id, *done) <= 0 {
+		if pet.Compare(group[0].id, *done) <= 0 {
 			continue
 		}
 		said, copies := massOf(group)
@@ -151,7 +152,7 @@ func (x *Index) truths(ctx context.Context, from pet.ID, progress func(pictures 
 		var page []claim
 		var found []listing
 		flush := func() bool {
-			err := each(len(page), 64, func(i int) error { return x.fill(ctx, &page[i], found[i].photo, found[i].verdict) })
+			err := parallel.Each(len(page), 64, func(i int) error { return x.fill(ctx, &page[i], found[i].photo, found[i].verdict) })
 			if err != nil {
 				yield(claim{}, err)
 				return false
@@ -320,7 +321,7 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 // extend writes a segment of pictures that were uploaded meanwhile.
 func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) error {
 	page := make([]claim, len(uploaded))
-	err := each(len(page), 64, func(i int) (err error) {
+	err := parallel.Each(len(page), 64, func(i int) (err error) {
 		page[i].id = uploaded[i]
 		page[i].weight, err = x.weigh(ctx, uploaded[i])
 		return err
@@ -362,7 +363,7 @@ func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, upload
 		}
 	}
 	// A rebuild that took longer than collectAge may have lost segments to upkeep.
-	return decided, uploaded, each(len(made.rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(made.rows[i].name)); return err })
+	return decided, uploaded, parallel.Each(len(made.rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(made.rows[i].name)); return err })
 }
 
 // install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
@@ -390,7 +391,7 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 		}
 	}
 	found := make([]finding, len(ids))
-	err = each(len(ids), 64, func(i int) error { found[i] = x.examineOne(ctx, next, ids[i]); return found[i].err })
+	err = parallel.Each(len(ids), 64, func(i int) error { found[i] = x.examineOne(ctx, next, ids[i]); return found[i].err })
 	if err != nil {
 		return err
 	}
@@ -427,7 +428,7 @@ func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pe
 			ids = append(ids, c.id)
 		}
 	}
-	slices.SortFunc(ids, compare)
+	slices.SortFunc(ids, pet.Compare)
 	ids = slices.Compact(ids)
 	if len(ids) > x.limits.overrides {
 		return nil, fmt.Errorf("index of %s: %d pictures were changed meanwhile: %w: run it again", x.label, len(ids), ErrBusy)
@@ -437,6 +438,6 @@ func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pe
 
 // touch journals that pictures may have changed, and folds.
 func (x *Index) touch(ctx context.Context, ids []pet.ID) error {
-	err := each(len(ids), 64, func(i int) error { _, err := x.post(ctx, note{id: ids[i]}); return err })
+	err := parallel.Each(len(ids), 64, func(i int) error { _, err := x.post(ctx, note{id: ids[i]}); return err })
 	return errors.Join(err, x.sweep(ctx))
 }

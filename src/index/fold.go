@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"petpick/src/blob"
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -36,11 +34,7 @@ type folded struct {
 
 // foldShared folds once for all of this process who ask meanwhile: one fold carries everyone who waits.
 func (x *Index) foldShared(ctx context.Context) (folded, error) {
-	f, err := x.once(ctx, "fold", func(ctx context.Context) (any, error) { return x.fold(ctx) })
-	if err != nil {
-		return folded{}, err
-	}
-	return f.(folded), nil
+	return x.folds.Do(ctx, "fold", maxShared, x.fold)
 }
 
 // fold brings the journal into the root, once. The order makes it safe beside any other folder, merge or writer of truth: the root
@@ -94,7 +88,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 		}
 		applied = append(applied, group[0].key)
 	}
-	slices.SortFunc(touched, compare) // the same work in the same order: a run can be repeated
+	slices.SortFunc(touched, pet.Compare) // the same work in the same order: a run can be repeated
 	if len(touched) > maxTouched {
 		x.rnd.Shuffle(len(touched), func(i, j int) { touched[i], touched[j] = touched[j], touched[i] }) // nobody is always the last
 		touched = touched[:maxTouched]
@@ -152,7 +146,7 @@ func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]findin
 	defer cancel()
 	// Few at a time where each costs many calls: some must be done when the time is up.
 	wide := max(1, min(64, 512/max(1, len(base.rows))))
-	_ = each(len(ids), wide, func(i int) error {
+	_ = parallel.Each(len(ids), wide, func(i int) error {
 		if found[i].err = within.Err(); found[i].err == nil {
 			found[i] = x.examineOne(within, base, ids[i])
 		}
@@ -169,7 +163,7 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 		return f
 	}
 	var copies int
-	f.err = each(2, 2, func(i int) (err error) {
+	f.err = parallel.Each(2, 2, func(i int) (err error) {
 		if i == 0 {
 			f.weight, err = x.weigh(ctx, id)
 			return err
@@ -193,7 +187,7 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 // heldIn is what segments have of a picture, and how many of them.
 func (x *Index) heldIn(ctx context.Context, rows []row, id pet.ID) (h held, copies int, err error) {
 	weights := make([]pet.Weight, len(rows))
-	err = each(len(rows), 64, func(i int) (err error) {
+	err = parallel.Each(len(rows), 64, func(i int) (err error) {
 		if err = ctx.Err(); err == nil {
 			weights[i], err = x.lookup(ctx, rows[i], id)
 		}
@@ -249,29 +243,15 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	info, err := put(ctx, x.store, x.rootKey(), base.etag, next.encode(x.rnd.Uint64()))
+	info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag, next.encode(x.rnd.Uint64()))
 	switch {
 	case err == nil:
 		x.publish(x.newView(next, info.ETag, sent))
 		return nil
-	case ctx.Err() == nil && lost(err):
+	case ctx.Err() == nil && blob.Lost(err):
 		return errBeaten
 	}
 	return err
-}
-
-// put replaces the object that has the ETag, or makes one where there was none. One attempt: a body says who wrote it, and reading
-// it tells what became of an unclear one.
-func put(ctx context.Context, s blob.Store, key, etag string, body []byte) (blob.Info, error) {
-	if etag == "" {
-		return s.Create(ctx, key, body, blob.Attr{Once: true})
-	}
-	return s.Swap(ctx, key, etag, body, blob.Attr{Once: true})
-}
-
-// lost says that a conditional write did not take place, or that nobody knows: read again, and decide from what is there.
-func lost(err error) bool {
-	return errors.Is(err, blob.ErrExists) || errors.Is(err, blob.ErrChanged) || errors.Is(err, blob.ErrUnclear)
 }
 
 // pause lets a crowd spread out: a random part of a time; ErrBusy when the caller's is up.
@@ -284,25 +264,4 @@ func (x *Index) pause(ctx context.Context, most time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, ctx.Err())
 	}
-}
-
-// each calls f(0) … f(n-1), at most wide at a time, and returns all their errors. A panic becomes one: it must not end the process, and
-// with it the requests beside this one.
-func each(n, wide int, f func(int) error) error {
-	var g errgroup.Group
-	g.SetLimit(wide)
-	errs := make([]error, n)
-	for i := range n {
-		g.Go(func() error {
-			defer func() {
-				if p := recover(); p != nil {
-					errs[i] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-				}
-			}()
-			errs[i] = f(i)
-			return nil
-		})
-	}
-	_ = g.Wait()
-	return errors.Join(errs...)
 }

@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"petpick/src/blob"
+	"petpick/src/box"
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -29,6 +29,10 @@ var (
 	ErrRemoved = errors.New("picture removed")
 	// ErrBlocked: the picture was removed, and may not come back.
 	ErrBlocked = errors.New("picture blocked")
+	// ErrFormat: an object of ours is truncated or corrupt. Nothing but petpick reindex overwrites it.
+	ErrFormat = box.ErrFormat
+	// ErrNewer, an ErrFormat, too: a newer program wrote the object. Not even reindex overwrites it.
+	ErrNewer = box.ErrNewer
 	// ErrBusy: the change could not be brought into the index in time. It is durable in the photos bucket; asking again
 	// finishes it.
 	ErrBusy = errors.New("index busy")
@@ -86,7 +90,7 @@ type Index struct {
 	view    atomic.Pointer[view]
 	flights flights
 	cache   cache
-	shared  singleflight.Group
+	folds   parallel.Shared[folded]
 	// journalLong: the last reading of the journal did not reach its end.
 	journalLong atomic.Bool
 }
@@ -130,22 +134,6 @@ func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
-
-// once does what several callers may want at a time for all of them: it is no one's, and does not end when one of them goes away.
-func (x *Index) once(ctx context.Context, what string, f func(context.Context) (any, error)) (any, error) {
-	done := x.shared.DoChan(what, func() (v any, err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), maxShared)
-		defer cancel()
-		err = each(1, 1, func(int) (err error) { v, err = f(ctx); return err })
-		return v, err
-	})
-	select {
-	case r := <-done:
-		return r.Val, r.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 // Pick is a drawn picture.
 type Pick struct {

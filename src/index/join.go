@@ -3,11 +3,11 @@ package index
 import (
 	"context"
 	"fmt"
-	"hash/crc32"
 	"iter"
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/box"
 	"petpick/src/pet"
 )
 
@@ -61,7 +61,7 @@ func joined(sources ...claims) iter.Seq2[[]claim, error] {
 		for len(open) > 0 {
 			lowest := open[0].head.id
 			for _, r := range open[1:] {
-				if compare(r.head.id, lowest) < 0 {
+				if pet.Compare(r.head.id, lowest) < 0 {
 					lowest = r.head.id
 				}
 			}
@@ -98,7 +98,7 @@ func (x *Index) pictures(ctx context.Context, r row, from pet.ID) claims {
 				yield(claim{}, err)
 				return
 			}
-			if compare(weightedAt(recs).id, from) > 0 { // it lies before what was guessed
+			if pet.Compare(weightedAt(recs).id, from) > 0 { // it lies before what was guessed
 				first = 0
 			}
 		}
@@ -123,7 +123,7 @@ type summed struct {
 	row   row
 	whole bool // from the first record on
 	begin []byte
-	crc   uint32 // of what was read
+	sum   box.Sum // of what was read
 }
 
 func (s *summed) read(ctx context.Context, x *Index, at, n uint64) ([]byte, error) {
@@ -145,13 +145,13 @@ func (s *summed) read(ctx context.Context, x *Index, at, n uint64) ([]byte, erro
 	if last { // of all before it
 		b, end = b[:len(b)-4], b[len(b)-4:]
 	}
-	s.crc = crc32.Update(s.crc, castagnoli, b)
+	s.sum.Add(b)
 	if at == 0 {
 		s.begin, b = b[:segmentHeader], b[segmentHeader:]
 	}
 	if last {
-		if err = checkSum(s.crc, end); err == nil {
-			err = segmentBox.checkVersion(s.begin)
+		if err = s.sum.Check(end); err == nil {
+			err = segmentBox.CheckVersion(s.begin)
 		}
 	}
 	if err != nil {
@@ -217,40 +217,6 @@ func (p *packer) flush(ctx context.Context) error {
 	return err
 }
 
-// list yields the keys under a prefix that sort after a key. The next page is read while one is worked on.
-func list(ctx context.Context, store blob.Store, prefix, after string) iter.Seq2[blob.Info, error] {
-	type answer struct {
-		page blob.Page
-		err  error
-	}
-	read := func(after string) <-chan answer {
-		c := make(chan answer, 1)
-		go func() {
-			page, err := store.List(ctx, prefix, after, 1000)
-			c <- answer{page, err}
-		}()
-		return c
-	}
-	return func(yield func(blob.Info, error) bool) {
-		for next := read(after); next != nil; {
-			a := <-next
-			next = nil
-			if a.err != nil {
-				yield(blob.Info{}, a.err)
-				return
-			}
-			if n := len(a.page.Objects); a.page.More {
-				next = read(a.page.Objects[n-1].Key)
-			}
-			for _, o := range a.page.Objects {
-				if !yield(o, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
 func (x *Index) photosPrefix() string   { return string(x.label) + "/" }
 func (x *Index) verdictsPrefix() string { return "verdicts/" + string(x.label) + "/" }
 
@@ -259,7 +225,7 @@ func (x *Index) listed(ctx context.Context, prefix string, by source, from pet.I
 	after := []byte(prefix + from.String())
 	after[len(after)-1]-- // just before it
 	return func(yield func(claim, error) bool) {
-		for o, err := range list(ctx, x.photos, prefix, string(after)) {
+		for o, err := range blob.All(ctx, x.photos, prefix, string(after)) {
 			if err != nil {
 				yield(claim{}, err)
 				return

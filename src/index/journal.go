@@ -67,7 +67,7 @@ func parseNote(name string) (note, error) {
 func (x *Index) post(ctx context.Context, n note) (key string, err error) {
 	if n.add {
 		key = x.journalPrefix() + n.name(x.rnd.Uint64())
-		if _, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true}); err == nil || !lost(err) || ctx.Err() != nil {
+		if _, err = x.store.Create(ctx, key, nil, blob.Attr{Once: true}); err == nil || !blob.Lost(err) || ctx.Err() != nil {
 			return key, err
 		}
 		n.add = false
@@ -115,7 +115,7 @@ func (x *Index) notedIDs(ctx context.Context) (map[pet.ID]bool, error) {
 
 // listJournal calls f for the entries after a key, up to another; "" is no bound.
 func (x *Index) listJournal(ctx context.Context, after, until string, f func(note) error) error {
-	for o, err := range list(ctx, x.store, x.journalPrefix(), after) {
+	for o, err := range blob.All(ctx, x.store, x.journalPrefix(), after) {
 		if err != nil || until != "" && o.Key > until {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"petpick/src/blob"
 	"petpick/src/pet"
 )
 
@@ -281,7 +282,7 @@ func (x *Index) orphans(ctx context.Context, r *root) (orphans []string, err err
 	for _, row := range r.rows {
 		named[row.name] = true
 	}
-	for o, err := range list(ctx, x.store, prefix, "") {
+	for o, err := range blob.All(ctx, x.store, prefix, "") {
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/parallel"
 )
 
 const (
@@ -116,7 +117,7 @@ func (x *Index) fly(now time.Time) (*flight, error) {
 	go func() {
 		ctx, stop := context.WithTimeout(ctx, maxFlight)
 		defer stop()
-		f.err = each(1, 1, func(int) error { return x.refresh(ctx, f.started) })
+		f.err = parallel.Each(1, 1, func(int) error { return x.refresh(ctx, f.started) })
 		x.land(f)
 		close(f.done)
 	}()

@@ -104,7 +104,7 @@ func (x *Index) again(ctx context.Context, id pet.ID) error {
 // finishRemovals does the rest of those that were cut short; one that fails does not hold up the others.
 func (x *Index) finishRemovals(ctx context.Context) error {
 	var errs []error
-	for o, err := range list(ctx, x.store, x.removalsPrefix(), "") {
+	for o, err := range blob.All(ctx, x.store, x.removalsPrefix(), "") {
 		if err != nil {
 			return err
 		}

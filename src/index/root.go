@@ -1,10 +1,12 @@
 package index
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
 
+	"petpick/src/box"
 	"petpick/src/pet"
 )
 
@@ -19,6 +21,11 @@ const (
 	maxSegments  = 4096
 	// A tail may grow past its limit while all its pictures have journal keys, and so cannot be spilled.
 	hardTail = 1 << 16
+)
+
+var (
+	rootBox = box.Kind{Magic: "PPRT", Version: 3}
+	le      = binary.LittleEndian
 )
 
 // root is a label's index but for its segments' contents. It is immutable once it is made.
@@ -41,7 +48,9 @@ type row struct {
 	first, last pet.ID
 }
 
-func (r row) covers(id pet.ID) bool { return compare(r.first, id) <= 0 && compare(id, r.last) <= 0 }
+func (r row) covers(id pet.ID) bool {
+	return pet.Compare(r.first, id) <= 0 && pet.Compare(id, r.last) <= 0
+}
 
 // weighted is a picture with its weight.
 type weighted struct {
@@ -63,11 +72,11 @@ type held struct {
 }
 
 func findWeighted(s []weighted, id pet.ID) (int, bool) {
-	return slices.BinarySearchFunc(s, id, func(w weighted, id pet.ID) int { return compare(w.id, id) })
+	return slices.BinarySearchFunc(s, id, func(w weighted, id pet.ID) int { return pet.Compare(w.id, id) })
 }
 
 func findOverride(s []override, id pet.ID) (int, bool) {
-	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return compare(o.id, id) })
+	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return pet.Compare(o.id, id) })
 }
 
 // setTail adds a picture, unless it is there.
@@ -124,7 +133,7 @@ func appendWeighted(b []byte, w weighted) []byte {
 func weightedAt(b []byte) weighted { return weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))} }
 
 func (r *root) encode(nonce uint64) []byte {
-	b := rootBox.begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
+	b := rootBox.Begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint64(b, r.version)
 	b = le.AppendUint64(b, nonce)
@@ -148,11 +157,11 @@ func (r *root) encode(nonce uint64) []byte {
 		b = le.AppendUint32(appendWeighted(b, o.weighted), o.old)
 		b = le.AppendUint64(le.AppendUint64(b, o.in), o.at)
 	}
-	return seal(b)
+	return box.Seal(b)
 }
 
 func decodeRoot(b []byte) (*root, error) {
-	if err := rootBox.unseal(b, rootHeader+4); err != nil {
+	if err := rootBox.Unseal(b, rootHeader+4); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
 	r := &root{version: le.Uint64(b[8:]), epoch: le.Uint64(b[24:]), crowd: le.Uint32(b[44:]), at: time.UnixMilli(int64(le.Uint64(b[48:]))), reindexed: le.Uint64(b[56:])}
@@ -181,17 +190,17 @@ func decodeRoot(b []byte) (*root, error) {
 // check refuses what could not be drawn from.
 func (r *root) check() error {
 	for i, row := range r.rows {
-		if n := uint64(row.n); n == 0 || n > maxSegment || row.total < n || row.total > n*uint64(pet.MaxWeight) || compare(row.first, row.last) > 0 {
+		if n := uint64(row.n); n == 0 || n > maxSegment || row.total < n || row.total > n*uint64(pet.MaxWeight) || pet.Compare(row.first, row.last) > 0 {
 			return fmt.Errorf("root: %w: segment %d: %d pictures of total %d, from %s to %s", ErrFormat, i, n, row.total, row.first, row.last)
 		}
 	}
 	for i, w := range r.tail {
-		if w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && compare(r.tail[i-1].id, w.id) >= 0 {
+		if w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && pet.Compare(r.tail[i-1].id, w.id) >= 0 {
 			return fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.id, w.weight)
 		}
 	}
 	for i, o := range r.overrides {
-		if o.weight > pet.MaxWeight || i > 0 && compare(r.overrides[i-1].id, o.id) >= 0 {
+		if o.weight > pet.MaxWeight || i > 0 && pet.Compare(r.overrides[i-1].id, o.id) >= 0 {
 			return fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.id, o.weight)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"petpick/src/blob"
+	"petpick/src/box"
 	"petpick/src/pet"
 )
 
@@ -19,6 +20,16 @@ const (
 	// maxSegment pictures: 2^20 weights below 2^24 have a sum below 2^44, which leaves 20 bits of a word for an alias slot.
 	maxSegment = 1 << 20
 )
+
+var segmentBox = box.Kind{Magic: "PPSG", Version: 2}
+
+// advise says what to do about an object of the index that cannot be read or is missing.
+func advise(err error) error {
+	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) || errors.Is(err, blob.ErrNotFound) {
+		return fmt.Errorf("%w: run petpick reindex", err)
+	}
+	return err
+}
 
 // segment is a segment in memory.
 type segment struct {
@@ -74,7 +85,7 @@ func (s *segment) at(column, height uint64) *rec {
 
 // weight is 0 for a picture that is not there.
 func (s *segment) weight(id pet.ID) pet.Weight {
-	i := sort.Search(len(s.recs), func(i int) bool { return compare(s.recs[i].id, id) >= 0 })
+	i := sort.Search(len(s.recs), func(i int) bool { return pet.Compare(s.recs[i].id, id) >= 0 })
 	if i < len(s.recs) && s.recs[i].id == id {
 		return s.recs[i].weight
 	}
@@ -96,7 +107,7 @@ func (s *segment) without(overridden map[pet.ID]struct{}) *segment {
 type body []byte
 
 func newBody(pictures int) body {
-	return segmentBox.begin(segmentHeader + pictures*recordSize + 4)[:segmentHeader]
+	return segmentBox.Begin(segmentHeader + pictures*recordSize + 4)[:segmentHeader]
 }
 
 func (b body) record(i int) []byte        { return b[segmentHeader+i*recordSize:][:recordSize] }
@@ -125,11 +136,11 @@ func (b body) finish(name uint64) (body, row) {
 	}
 	le.PutUint64(b[8:], uint64(n))
 	le.PutUint64(b[16:], r.total)
-	return seal(b), r
+	return box.Seal(b), r
 }
 
 func decodeSegment(b []byte, r row) (*segment, error) {
-	if err := segmentBox.unseal(b, segmentHeader+4); err != nil {
+	if err := segmentBox.Unseal(b, segmentHeader+4); err != nil {
 		return nil, fmt.Errorf("segment %016x: %w", r.name, err)
 	}
 	n := le.Uint64(b[8:])
@@ -142,7 +153,7 @@ func decodeSegment(b []byte, r row) (*segment, error) {
 		raw, c := b[segmentHeader+i*recordSize:], &s.recs[i]
 		c.id, c.weight, c.cell = pet.ID(raw[:16]), pet.Weight(le.Uint32(raw[16:])), le.Uint64(raw[40:])
 		total += uint64(c.weight)
-		if c.weight == 0 || c.weight > pet.MaxWeight || c.cell&slotMask >= n || c.cell>>slotBits > r.total || i > 0 && compare(s.recs[i-1].id, c.id) >= 0 {
+		if c.weight == 0 || c.weight > pet.MaxWeight || c.cell&slotMask >= n || c.cell>>slotBits > r.total || i > 0 && pet.Compare(s.recs[i-1].id, c.id) >= 0 {
 			return nil, fmt.Errorf("segment %016x: %w: record %d", r.name, ErrFormat, i)
 		}
 	}
@@ -222,7 +233,7 @@ func (x *Index) lookup(ctx context.Context, r row, id pet.ID) (pet.Weight, error
 		}
 		count := int(to - from)
 		at := func(i int) weighted { return weightedAt(recs[i*recordSize:]) }
-		i := sort.Search(count, func(i int) bool { return compare(at(i).id, id) >= 0 })
+		i := sort.Search(count, func(i int) bool { return pet.Compare(at(i).id, id) >= 0 })
 		switch {
 		case i < count && at(i).id == id:
 			return at(i).weight, nil

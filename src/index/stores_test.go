@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"petpick/src/blob"
+	"petpick/src/box"
 	"petpick/src/pet"
 )
 
@@ -86,7 +87,7 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 		return s.Store.Get(ctx, key, etag)
 	}
 	n := uint64(pictures)
-	body := segmentBox.begin(int(segmentHeader + n*recordSize + 4))
+	body := segmentBox.Begin(int(segmentHeader + n*recordSize + 4))
 	body = le.AppendUint16(body, 0)
 	body = le.AppendUint64(body, n)
 	body = le.AppendUint64(body, n*uint64(pet.DefaultWeight))
@@ -94,7 +95,7 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 	for i := range n {
 		body = syntheticRecord(body, s.names[key], n, i)
 	}
-	body = seal(body)
+	body = box.Seal(body)
 	return blob.Object{Info: blob.Info{Key: key, Size: int64(len(body))}, Body: body}, nil
 }
 

@@ -138,7 +138,7 @@ func TestOneBadIntentDoesNotHoldUpOthers(t *testing.T) {
 	x := w.process()
 	mustAdd(t, x, 0, 2)
 	ids := []pet.ID{idOf(0), idOf(1)}
-	slices.SortFunc(ids, compare)
+	slices.SortFunc(ids, pet.Compare)
 	w.intent(t, ids[0])
 	w.intent(t, ids[1])
 	if _, err := w.photos.Create(t.Context(), verdictKey("cat", ids[0]), []byte("junk"), blob.Attr{}); err != nil {
@@ -241,7 +241,7 @@ func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 		for i := numbers[0]; i < numbers[1]; i++ {
 			pictures = append(pictures, weighted{idOf(i), 5})
 		}
-		slices.SortFunc(pictures, func(a, b weighted) int { return compare(a.id, b.id) })
+		slices.SortFunc(pictures, func(a, b weighted) int { return pet.Compare(a.id, b.id) })
 		row, err := x.putSegment(t.Context(), bodyOf(segmentOf(pictures)))
 		if err != nil {
 			t.Fatal(err)

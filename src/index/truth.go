@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/box"
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -81,7 +83,7 @@ func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) {
 	var head blob.Info
 	var errHead error
 	var v verdict
-	err := each(2, 2, func(i int) (err error) {
+	err := parallel.Each(2, 2, func(i int) (err error) {
 		if i == 1 {
 			v, _, err = x.verdict(ctx, id)
 			return err
@@ -169,8 +171,10 @@ const (
 
 const verdictSize = 40
 
+var verdictBox = box.Kind{Magic: "PPVD", Version: 2}
+
 func (v verdict) encode() []byte {
-	b := append(verdictBox.begin(verdictSize), byte(v.state), 0)
+	b := append(verdictBox.Begin(verdictSize), byte(v.state), 0)
 	b = le.AppendUint64(b, v.seq)
 	b = le.AppendUint64(b, v.nonce)
 	b = le.AppendUint32(b, uint32(v.weight))
@@ -178,11 +182,11 @@ func (v verdict) encode() []byte {
 	if v.state != live {
 		when = uint64(v.when.UnixMilli())
 	}
-	return seal(le.AppendUint64(b, when))
+	return box.Seal(le.AppendUint64(b, when))
 }
 
 func decodeVerdict(b []byte) (verdict, error) {
-	if err := verdictBox.unseal(b, verdictSize); err != nil {
+	if err := verdictBox.Unseal(b, verdictSize); err != nil {
 		return verdict{}, fmt.Errorf("verdict: %w", err)
 	}
 	v := verdict{state: state(b[6]), seq: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), weight: pet.Weight(le.Uint32(b[24:]))}
@@ -234,7 +238,7 @@ func (x *Index) decide(ctx context.Context, id pet.ID, next func(verdict) (verdi
 		}
 		v.seq, v.nonce = old.seq+1, x.rnd.Uint64()
 		mine = v.nonce
-		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag, v.encode()); err == nil || !lost(err) || ctx.Err() != nil {
+		if _, err = blob.Put(ctx, x.photos, verdictKey(x.label, id), etag, v.encode()); err == nil || !blob.Lost(err) || ctx.Err() != nil {
 			return err
 		}
 		if err := x.pause(ctx, retryPause); err != nil {

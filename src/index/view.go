@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -88,7 +89,7 @@ func (x *Index) layOut(row row, v, old *view) part {
 	var mass uint64
 	from, _ := findOverride(v.overrides, row.first)
 	for _, o := range v.overrides[from:] {
-		if compare(o.id, row.last) > 0 {
+		if pet.Compare(o.id, row.last) > 0 {
 			break
 		}
 		held := uint64(o.old)
@@ -177,6 +178,7 @@ func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *rec, next *
 
 // cache is the segments that are in memory.
 type cache struct {
+	loads    parallel.Shared[*segment]
 	mu       sync.Mutex
 	segments map[uint64]*segment
 	left     int64            // of the budget, in bytes
@@ -279,9 +281,9 @@ func (x *Index) loadSoon(r row) {
 
 // load reads a whole segment into memory. A crowd reads it once.
 func (x *Index) load(ctx context.Context, r row) error {
-	_, err := x.once(ctx, "segment "+strconv.FormatUint(r.name, 16), func(ctx context.Context) (any, error) {
-		if x.cache.get(r.name) != nil {
-			return nil, nil
+	_, err := x.cache.loads.Do(ctx, strconv.FormatUint(r.name, 16), maxShared, func(ctx context.Context) (*segment, error) {
+		if s := x.cache.get(r.name); s != nil {
+			return s, nil
 		}
 		o, err := x.store.Get(ctx, x.segmentKey(r.name), "")
 		if err != nil {
@@ -293,7 +295,7 @@ func (x *Index) load(ctx context.Context, r row) error {
 			return nil, err
 		}
 		x.cache.put(r, s)
-		return nil, nil
+		return s, nil
 	})
 	return err
 }

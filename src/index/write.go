@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -74,7 +75,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 
 // admit reads the verdicts before an upload. A block is on the picture, under whatever label it is sent.
 func (x *Index) admit(ctx context.Context, id pet.ID) error {
-	return each(len(pet.Labels), len(pet.Labels), func(i int) error {
+	return parallel.Each(len(pet.Labels), len(pet.Labels), func(i int) error {
 		v, _, err := x.verdictAs(ctx, pet.Labels[i], id)
 		switch {
 		case err != nil:
