@@ -142,7 +142,7 @@ func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 		b.Fatal(err)
 	}
 	counting := &metered{Store: store}
-	x.store = counting
+	x.use(counting)
 	return x, counting
 }
 

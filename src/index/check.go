@@ -10,6 +10,8 @@ import (
 	"petpick/src/blob"
 	"petpick/src/parallel"
 	"petpick/src/pet"
+	"petpick/src/sorted"
+	"petpick/src/truth"
 )
 
 // Fault is a picture of which index and truth say different things, or that is half removed.
@@ -45,8 +47,8 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 
 // checkRoot compares a root with the truth, from one picture on.
 func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
-	sources := append(segmentsOf(ctx, x, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.truths(ctx, *done, progress))
-	for group, err := range joined(sources...) {
+	sources := append(segmentsOf(ctx, x, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.told(ctx, *done, progress))
+	for group, err := range sorted.Groups(compareClaims, sources...) {
 		if err != nil {
 			return err
 		}
@@ -54,11 +56,11 @@ func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair boo
 			continue
 		}
 		said, copies := massOf(group)
-		truth := group[len(group)-1]
-		if truth.by != byTruth { // the index alone knows of it
-			truth = claim{}
+		told := group[len(group)-1]
+		if told.by != byTruth { // the index alone knows of it
+			told = claim{}
 		}
-		if truth.bad || uint64(truth.weight) != said || copies > 1 {
+		if told.bad || uint64(told.weight) != said || copies > 1 {
 			if err := x.settle(ctx, group[0].id, repair, report); err != nil {
 				return err
 			}
@@ -88,7 +90,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 		report(Fault{ID: id, What: errLook.Error()})
 		return nil
 	}
-	if errLook != nil && !gone(errLook) {
+	if errLook != nil && !truth.Gone(errLook) {
 		return errLook
 	}
 	mend := func(what string, how func() error) (err error) {
@@ -112,11 +114,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	if !errors.Is(errLook, ErrRemoved) && !errors.Is(errLook, ErrBlocked) {
 		return nil
 	}
-	_, err = x.photos.Head(ctx, pet.Key(x.label, id))
-	switch {
-	case errors.Is(err, blob.ErrNotFound):
-		return nil
-	case err != nil:
+	if there, err := x.truth.HasPhoto(ctx, id); err != nil || !there {
 		return err
 	}
 	return mend("its removal was not finished: the bytes are still there", func() error {
@@ -142,69 +140,6 @@ func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int,
 		mass, copies = mass+uint64(v.tail[i].weight), copies+1
 	}
 	return mass, copies, err
-}
-
-// truths yields the pictures of the photos bucket, from one on: photos and verdicts are listed beside each other, and what no list tells is read for
-// a page of them at a time.
-func (x *Index) truths(ctx context.Context, from pet.ID, progress func(pictures int)) claims {
-	return func(yield func(claim, error) bool) {
-		type listing struct{ photo, verdict bool }
-		var page []claim
-		var found []listing
-		flush := func() bool {
-			err := parallel.Each(len(page), 64, func(i int) error { return x.fill(ctx, &page[i], found[i].photo, found[i].verdict) })
-			if err != nil {
-				yield(claim{}, err)
-				return false
-			}
-			for _, c := range page {
-				if !yield(c, nil) {
-					return false
-				}
-			}
-			progress(len(page))
-			page, found = page[:0], found[:0]
-			return true
-		}
-		for group, err := range joined(x.listed(ctx, x.photosPrefix(), byPhoto, from), x.listed(ctx, x.verdictsPrefix(), byVerdict, from)) {
-			if err != nil {
-				yield(claim{}, err)
-				return
-			}
-			page = append(page, claim{weighted: group[0].weighted, by: byTruth, at: group[0].at})
-			found = append(found, listing{group[0].by == byPhoto, group[len(group)-1].by == byVerdict})
-			if len(page) == 1000 && !flush() {
-				return
-			}
-		}
-		flush()
-	}
-}
-
-// fill reads a listed picture's weight.
-func (x *Index) fill(ctx context.Context, c *claim, photo, verdict bool) error {
-	if verdict {
-		p, err := x.Look(ctx, c.id)
-		if errors.Is(err, ErrNewer) { // what it says is not known, and must not be left out
-			return err
-		}
-		c.weight = p.Weight
-		c.bad = errors.Is(err, ErrFormat) || photo && (errors.Is(err, ErrRemoved) || errors.Is(err, ErrBlocked))
-		if gone(err) || c.bad {
-			return nil
-		}
-		return err
-	}
-	head, err := x.photos.Head(ctx, pet.Key(x.label, c.id))
-	if errors.Is(err, blob.ErrNotFound) { // removed since it was listed
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	p, err := pictureOf(x.label, c.id, head)
-	c.weight, c.bad = p.Weight, err != nil
-	return nil
 }
 
 const (
@@ -290,26 +225,26 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 	made.began, made.indexed = x.now(), map[pet.ID]bool{}
 	made.since = made.began.Add(-clocks)
 	out := &packer{x: x, limit: x.limits.segment}
-	for c, err := range x.truths(ctx, pet.ID{}, progress) {
+	for w, err := range x.truth.All(ctx, pet.ID{}, progress) {
 		if err != nil {
 			return made, err
 		}
-		if c.bad {
-			if _, err := x.Look(ctx, c.id); errors.Is(err, ErrFormat) {
-				report(Fault{ID: c.id, What: err.Error()})
+		if w.Bad {
+			if _, err := x.Look(ctx, w.ID); errors.Is(err, ErrFormat) {
+				report(Fault{ID: w.ID, What: err.Error()})
 			}
 			continue
 		}
-		if c.weight == 0 {
+		if w.Weight == 0 {
 			continue
 		}
-		if c.at.After(made.youngest) {
-			made.youngest = c.at
+		if w.At.After(made.youngest) {
+			made.youngest = w.At
 		}
-		if _, inTail := findWeighted(base.tail, c.id); inTail || !c.at.Before(made.since) {
-			made.indexed[c.id] = true
+		if _, inTail := findWeighted(base.tail, w.ID); inTail || !w.At.Before(made.since) {
+			made.indexed[w.ID] = true
 		}
-		if err := out.add(ctx, c.weighted); err != nil {
+		if err := out.add(ctx, weighted{w.ID, w.Weight}); err != nil {
 			return made, err
 		}
 	}
@@ -323,7 +258,7 @@ func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) er
 	page := make([]claim, len(uploaded))
 	err := parallel.Each(len(page), 64, func(i int) (err error) {
 		page[i].id = uploaded[i]
-		page[i].weight, err = x.weigh(ctx, uploaded[i])
+		page[i].weight, err = x.truth.Weigh(ctx, uploaded[i])
 		return err
 	})
 	if err != nil {
@@ -346,20 +281,20 @@ func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) er
 
 // changedSince are the pictures that were decided on since the rebuild began, and those uploaded since that are not in its segments.
 func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, uploaded []pet.ID, err error) {
-	for c, err := range x.listed(ctx, x.verdictsPrefix(), byVerdict, pet.ID{}) {
+	for c, err := range x.truth.Verdicts(ctx, pet.ID{}) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if !c.at.Before(made.since) {
-			decided = append(decided, c.id)
+		if !c.At.Before(made.since) {
+			decided = append(decided, c.ID)
 		}
 	}
-	for c, err := range x.listed(ctx, x.photosPrefix(), byPhoto, pet.ID{}) {
+	for c, err := range x.truth.Photos(ctx, pet.ID{}) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if !c.at.Before(made.since) && !made.indexed[c.id] {
-			uploaded = append(uploaded, c.id)
+		if !c.At.Before(made.since) && !made.indexed[c.ID] {
+			uploaded = append(uploaded, c.ID)
 		}
 	}
 	// A rebuild that took longer than collectAge may have lost segments to upkeep.

@@ -21,6 +21,8 @@ const (
 	// TOUCH. Overrides are kept for absorbAge, which is longer: a removal's tombstone still meets every ADD that is younger.
 	lateAdd   = 30 * time.Second
 	absorbAge = 60 * time.Second
+	// retryPause is the most that a try waits for the next.
+	retryPause = 40 * time.Millisecond
 )
 
 // errBeaten: another process swapped the root first, or nobody knows. Everything is read again.
@@ -159,13 +161,13 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 	if i, there := findOverride(base.overrides, id); there {
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
 		f.held = base.overrides[i].held
-		f.weight, f.err = x.weigh(ctx, id)
+		f.weight, f.err = x.truth.Weigh(ctx, id)
 		return f
 	}
 	var copies int
 	f.err = parallel.Each(2, 2, func(i int) (err error) {
 		if i == 0 {
-			f.weight, err = x.weigh(ctx, id)
+			f.weight, err = x.truth.Weigh(ctx, id)
 			return err
 		}
 		f.held, copies, err = x.heldIn(ctx, base.rows, id)
@@ -256,12 +258,8 @@ func (x *Index) commit(ctx context.Context, base *view, next *root) error {
 
 // pause lets a crowd spread out: a random part of a time; ErrBusy when the caller's is up.
 func (x *Index) pause(ctx context.Context, most time.Duration) error {
-	t := time.NewTimer(time.Duration(x.rnd.Int64N(int64(most))))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, ctx.Err())
+	if err := parallel.Pause(ctx, x.rnd, most); err != nil {
+		return fmt.Errorf("index of %s: %w: %w", x.label, ErrBusy, err)
 	}
+	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"petpick/src/box"
 	"petpick/src/parallel"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // What a caller branches on, beside blob.ErrUnavailable and blob.ErrUnclear.
@@ -24,18 +25,18 @@ var (
 	// ErrEmpty: no picture of the label has a weight above 0, as of a reading that began after the call.
 	ErrEmpty = errors.New("no drawable picture")
 	// ErrNoPicture: the photos bucket has no such picture.
-	ErrNoPicture = errors.New("no such picture")
-	// ErrRemoved: the picture was removed; its bytes may be uploaded again, but not sooner than removalRest after.
-	ErrRemoved = errors.New("picture removed")
+	ErrNoPicture = truth.ErrNoPicture
+	// ErrRemoved: the picture was removed; its bytes may be uploaded again, but not sooner than truth.Rest after.
+	ErrRemoved = truth.ErrRemoved
 	// ErrBlocked: the picture was removed, and may not come back.
-	ErrBlocked = errors.New("picture blocked")
+	ErrBlocked = truth.ErrBlocked
 	// ErrFormat: an object of ours is truncated or corrupt. Nothing but petpick reindex overwrites it.
 	ErrFormat = box.ErrFormat
 	// ErrNewer, an ErrFormat, too: a newer program wrote the object. Not even reindex overwrites it.
 	ErrNewer = box.ErrNewer
 	// ErrBusy: the change could not be brought into the index in time. It is durable in the photos bucket; asking again
 	// finishes it.
-	ErrBusy = errors.New("index busy")
+	ErrBusy = truth.ErrBusy
 )
 
 const (
@@ -45,6 +46,12 @@ const (
 	defaultMemory = 112 << 20
 	// maxShared bounds work that several callers wait for, whoever of them goes away.
 	maxShared = 10 * time.Second
+)
+
+// What the truth has of a picture, and what Add takes.
+type (
+	Picture = truth.Picture
+	Photo   = truth.Photo
 )
 
 // limits are constants but for tests, which reach them with fewer pictures.
@@ -79,13 +86,14 @@ type Config struct {
 
 // Index is one label's index. It is safe for concurrent use.
 type Index struct {
-	label         pet.Label
-	photos, store blob.Store
-	now           func() time.Time
-	rnd           *rand.Rand
-	log           *slog.Logger
-	forget        func(context.Context, string) error
-	limits        limits
+	label  pet.Label
+	truth  *truth.Truth
+	store  blob.Store // the index's objects
+	now    func() time.Time
+	rnd    *rand.Rand
+	log    *slog.Logger
+	forget func(context.Context, string) error
+	limits limits
 
 	view    atomic.Pointer[view]
 	flights flights
@@ -98,7 +106,7 @@ type Index struct {
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
 	x := &Index{
-		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
+		label: cfg.Label, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
 		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
 		cache:  cache{segments: map[uint64]*segment{}, damaged: map[uint64]error{}, left: cmp.Or(cfg.Memory, defaultMemory)},
 	}
@@ -115,6 +123,7 @@ func Open(cfg Config) *Index {
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
+	x.truth = truth.Open(cfg.Label, cfg.Photos, x.now, x.rnd)
 	return x
 }
 
@@ -127,6 +136,9 @@ func OpenAll(cfg Config) map[pet.Label]*Index {
 	}
 	return all
 }
+
+// Look reads what the photos bucket, the truth, has of a picture; see truth.Truth.
+func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) { return x.truth.Look(ctx, id) }
 
 func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 

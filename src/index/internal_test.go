@@ -327,19 +327,6 @@ func FuzzDecodeSegment(f *testing.F) {
 	})
 }
 
-func FuzzDecodeVerdict(f *testing.F) {
-	f.Add(verdict{state: live, seq: 3, weight: 1500}.encode())
-	f.Add(verdict{state: blocked, seq: 3, when: time.UnixMilli(5)}.encode())
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if v, err := decodeVerdict(b); err == nil {
-			if again, err := decodeVerdict(v.encode()); err != nil || again != v {
-				t.Fatalf("%+v read back as %+v, %v", v, again, err)
-			}
-		}
-	})
-}
-
 func FuzzParseNote(f *testing.F) {
 	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-add-1500-1767225600123")
 	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-touch")

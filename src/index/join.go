@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"time"
 
-	"petpick/src/blob"
 	"petpick/src/box"
 	"petpick/src/pet"
 )
@@ -16,9 +14,8 @@ import (
 type claim struct {
 	weighted
 	by  source
-	bad bool      // of the truth: it could not be read, or bytes are there that should not be
-	old uint32    // of an override: the mass that it supersedes
-	at  time.Time // of a photo or a verdict: when it was written, by the store's clock
+	bad bool   // of the truth: it could not be read, or bytes are there that should not be
+	old uint32 // of an override: the mass that it supersedes
 }
 
 type source uint8
@@ -27,66 +24,12 @@ const (
 	bySegment source = iota
 	byTail
 	byOverride
-	byPhoto
-	byVerdict
 	byTruth
 )
 
 type claims = iter.Seq2[claim, error]
 
-// joined yields all that the sources say of one picture, picture after picture. The slice is only good until the next.
-func joined(sources ...claims) iter.Seq2[[]claim, error] {
-	return func(yield func([]claim, error) bool) {
-		type reader struct {
-			head claim
-			next func() (claim, error, bool)
-		}
-		var open []*reader
-		advance := func(r *reader) (more bool, err error) {
-			r.head, err, more = r.next()
-			return more, err
-		}
-		for _, s := range sources {
-			next, stop := iter.Pull2(s)
-			defer stop()
-			r := &reader{next: next}
-			if more, err := advance(r); err != nil {
-				yield(nil, err)
-				return
-			} else if more {
-				open = append(open, r)
-			}
-		}
-		var group []claim
-		for len(open) > 0 {
-			lowest := open[0].head.id
-			for _, r := range open[1:] {
-				if pet.Compare(r.head.id, lowest) < 0 {
-					lowest = r.head.id
-				}
-			}
-			group = group[:0]
-			for i := 0; i < len(open); {
-				if open[i].head.id != lowest {
-					i++
-					continue
-				}
-				group = append(group, open[i].head)
-				more, err := advance(open[i])
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				if !more {
-					open = append(open[:i], open[i+1:]...)
-				}
-			}
-			if !yield(group, nil) {
-				return
-			}
-		}
-	}
-}
+func compareClaims(a, b claim) int { return pet.Compare(a.id, b.id) }
 
 // pictures of a segment that is not in memory, read a chunk at a time; from one on, and perhaps some before it.
 func (x *Index) pictures(ctx context.Context, r row, from pet.ID) claims {
@@ -187,6 +130,17 @@ func tailOf(tail []weighted) claims {
 	}
 }
 
+// told is what the truth says, from one picture on.
+func (x *Index) told(ctx context.Context, from pet.ID, progress func(pictures int)) claims {
+	return func(yield func(claim, error) bool) {
+		for w, err := range x.truth.All(ctx, from, progress) {
+			if !yield(claim{weighted: weighted{w.ID, w.Weight}, by: byTruth, bad: w.Bad}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // packer writes pictures that come in order into segments.
 type packer struct {
 	x     *Index
@@ -215,25 +169,4 @@ func (p *packer) flush(ctx context.Context) error {
 	r, err := p.x.putSegment(ctx, p.body)
 	p.rows, p.body = append(p.rows, r), p.body[:segmentHeader]
 	return err
-}
-
-func (x *Index) photosPrefix() string   { return string(x.label) + "/" }
-func (x *Index) verdictsPrefix() string { return "verdicts/" + string(x.label) + "/" }
-
-// listed yields the pictures, from one on, that keys of the photos bucket under a prefix name; other keys are not ours.
-func (x *Index) listed(ctx context.Context, prefix string, by source, from pet.ID) claims {
-	after := []byte(prefix + from.String())
-	after[len(after)-1]-- // just before it
-	return func(yield func(claim, error) bool) {
-		for o, err := range blob.All(ctx, x.photos, prefix, string(after)) {
-			if err != nil {
-				yield(claim{}, err)
-				return
-			}
-			id, err := pet.ParseID(o.Key[len(prefix):min(len(o.Key), len(prefix)+32)])
-			if err == nil && !yield(claim{weighted: weighted{id: id}, by: by, at: o.Modified}, nil) {
-				return
-			}
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // pictures is how many a scenario may use.
@@ -166,10 +167,10 @@ func (r *run) truthChanged(c *call, i int) {
 	a := &r.accounts[i]
 	id, _ := picture(i)
 	p, err := r.eye.Look(context.Background(), id)
-	if err != nil && !gone(err) {
+	if err != nil && !truth.Gone(err) {
 		r.fail("format: %v", err)
 	}
-	if gone(err) {
+	if truth.Gone(err) {
 		p.Weight = 0
 	}
 	a.truths = append(a.truths, p.Weight)
@@ -265,7 +266,7 @@ func (r *run) prepare(a *actor, o op) {
 func (r *run) finish(a *actor) {
 	o, err := a.op(), a.err
 	r.note("      p%d has done: %s: %v", a.n, o, err)
-	clean := err == nil || gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
+	clean := err == nil || truth.Gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
 	if !clean && errors.Is(err, ErrFormat) {
 		r.fail("format: %s: %v", o, err)
 	}

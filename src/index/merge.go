@@ -14,6 +14,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/pet"
+	"petpick/src/sorted"
 )
 
 const (
@@ -168,7 +169,7 @@ func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row,
 	parts := (most + x.limits.segment - 1) / x.limits.segment
 	out := &packer{x: x, limit: (most + parts - 1) / parts}
 	var absorbed []override
-	for group, err := range joined(append(segmentsOf(ctx, x, inputs, pet.ID{}), overridesOf(old))...) {
+	for group, err := range sorted.Groups(compareClaims, append(segmentsOf(ctx, x, inputs, pet.ID{}), overridesOf(old))...) {
 		if err != nil {
 			return nil, nil, err
 		}

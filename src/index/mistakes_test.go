@@ -37,9 +37,9 @@ var mistakes = []mistake{
 		`},
 	}, "add-against-add", "acked-not-there"},
 	{"root swapped without If-Match", []edit{
-		{"fold.go", "info, err := put(ctx, x.store, x.rootKey(), base.etag,", `
+		{"fold.go", "info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag,", `
 			cur, _ := x.store.Head(ctx, x.rootKey())
-			info, err := put(ctx, x.store, x.rootKey(), cur.ETag,`},
+			info, err := blob.Put(ctx, x.store, x.rootKey(), cur.ETag,`},
 	}, "two-handlers-of-one-process", "lost"},
 	{"truth read before the root", []edit{
 		{"fold.go", "	base, err := x.readRoot(ctx, x.view.Load(), x.now())\n", `
@@ -49,20 +49,20 @@ var mistakes = []mistake{
 			}
 			known := map[pet.ID]pet.Weight{}
 			for _, n := range early {
-				if known[n.id], err = x.weigh(ctx, n.id); err != nil {
+				if known[n.id], err = x.truth.Weigh(ctx, n.id); err != nil {
 					return folded{}, err
 				}
 			}
 			ctx = context.WithValue(ctx, "known", known)
 			base, err := x.readRoot(ctx, x.view.Load(), x.now())
 		`},
-		{"truth.go", "	p, err := x.Look(ctx, id)\n", `
+		{"../truth/truth.go", "	p, err := t.Look(ctx, id)\n", `
 			if known, _ := ctx.Value("known").(map[pet.ID]pet.Weight); known != nil {
 				if w, there := known[id]; there {
 					return w, nil
 				}
 			}
-			p, err := x.Look(ctx, id)
+			p, err := t.Look(ctx, id)
 		`},
 	}, "set-against-set", "acked-not-there"},
 	{"spill of a picture with a key", []edit{
@@ -102,11 +102,11 @@ var mistakes = []mistake{
 			if err := x.spill(ctx, next, notes, complete); err != nil {`},
 	}, "set-against-set-back", "acked-not-there"},
 	{"an unclear swap of the root counts as done", []edit{
-		{"fold.go", "	case ctx.Err() == nil && lost(err):", `
+		{"fold.go", "	case ctx.Err() == nil && blob.Lost(err):", `
 			case errors.Is(err, blob.ErrUnclear):
 				x.publish(x.newView(next, info.ETag, sent))
 				return nil
-			case ctx.Err() == nil && lost(err):`},
+			case ctx.Err() == nil && blob.Lost(err):`},
 	}, "add-fails", "acked-not-there"},
 	{"acknowledged when the picture is in the root", []edit{
 		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
@@ -153,21 +153,21 @@ var mistakes = []mistake{
 
 	// Uploads, changes and removals.
 	{"an ADD before its photo", []edit{
-		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
+		{"write.go", "	created, date, err := x.truth.Create(ctx, p, at)\n", `
 			if _, err := x.post(ctx, note{id: p.ID, add: true, weight: p.Weight, date: at}); err != nil {
 				return Result{}, err
 			}
-			created, date, err := x.createPhoto(ctx, p, at)
+			created, date, err := x.truth.Create(ctx, p, at)
 			created = false
 		`},
 	}, "add-dies", "bytes-gone"},
 	{"a TOUCH before its verdict", []edit{
-		{"write.go", "	err := x.decide(ctx, id,", `
+		{"write.go", "	err := x.truth.Decide(ctx, id,", `
 			early, err := x.post(ctx, note{id: id})
 			if err != nil {
 				return Result{}, err
 			}
-			err = x.decide(ctx, id,`},
+			err = x.truth.Decide(ctx, id,`},
 		{"write.go", "version, err := x.announce(ctx, note{id: id})", "version, err := x.announce(ctx, note{id: id, key: early})"},
 		{"write.go", "key, err := x.post(ctx, n)", `
 			key, err := n.key, error(nil)
@@ -176,42 +176,42 @@ var mistakes = []mistake{
 			}`},
 	}, "set-against-set", "acked-not-there"},
 	{"no verdict read before the photo's PUT", []edit{
-		{"write.go", "if err := x.admit(ctx, p.ID); err != nil {", "if err := error(nil); err != nil {"},
+		{"write.go", "if err := x.truth.Admit(ctx, p.ID); err != nil {", "if err := error(nil); err != nil {"},
 	}, "add-of-blocked", "blocked-published"},
 	{"no verdict read after the photo's PUT", []edit{
-		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
-			after, _, _ := x.verdict(ctx, p.ID)
-			created, date, err := x.createPhoto(ctx, p, at)
+		{"write.go", "	created, date, err := x.truth.Create(ctx, p, at)\n", `
+			after, _, _ := x.truth.Verdict(ctx, p.ID)
+			created, date, err := x.truth.Create(ctx, p, at)
 		`},
-		{"write.go", "after, _, err := x.verdict(ctx, p.ID)", ""},
+		{"write.go", "after, _, err := x.truth.Verdict(ctx, p.ID)", ""},
 	}, "add-again-against-remove", "bytes-left"},
 	{"an ADD although a verdict exists", []edit{
-		{"write.go", "plain := created && after.state == undecided", "plain := created"},
+		{"write.go", "plain := created && after.State == truth.Undecided", "plain := created"},
 	}, "revival-against-revival", "weight"},
 	{"an ADD although the photo was there", []edit{
-		{"write.go", "plain := created && after.state == undecided", "plain := after.state == undecided"},
+		{"write.go", "plain := created && after.State == truth.Undecided", "plain := after.State == truth.Undecided"},
 	}, "add-against-add", "weight"},
 	{"verdict swapped without If-Match", []edit{
-		{"truth.go", "		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,", `
-			cur, _ := x.photos.Head(ctx, verdictKey(x.label, id))
+		{"../truth/verdict.go", "		if _, err = blob.Put(ctx, t.store, verdictKey(t.label, id), etag,", `
+			cur, _ := t.store.Head(ctx, verdictKey(t.label, id))
 			etag = cur.ETag
-			if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,`},
+			if _, err = blob.Put(ctx, t.store, verdictKey(t.label, id), etag,`},
 	}, "set-against-remove", "bytes-gone"},
 	{"an unclear swap of a verdict counts as done", []edit{
-		{"truth.go", "err == nil || !lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
+		{"../truth/verdict.go", "err == nil || !blob.Lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
 			return nil
-		} else if err == nil || !lost(err) || ctx.Err() != nil {`},
+		} else if err == nil || !blob.Lost(err) || ctx.Err() != nil {`},
 	}, "remove-fails", "bytes-gone"},
 	{`a remover that finds "removed" does not swap`, []edit{
-		{"remove.go", "	if err := x.decide(ctx, id, next); err != nil {", `
-			v, _, err := x.verdict(ctx, id)
-			if err == nil && v.state != removed && v.state != blocked {
-				err = x.decide(ctx, id, next)
+		{"remove.go", "	if err := x.truth.Decide(ctx, id, next); err != nil {", `
+			v, _, err := x.truth.Verdict(ctx, id)
+			if err == nil && v.State != truth.Removed && v.State != truth.Blocked {
+				err = x.truth.Decide(ctx, id, next)
 			}
 			if err != nil {`},
 	}, "revival-against-remove", "bytes-gone"},
 	{"no 16 minutes", []edit{
-		{"write.go", "removalRest = 16 * time.Minute", "removalRest = 0"},
+		{"../truth/verdict.go", "Rest = 16 * time.Minute", "Rest = 0"},
 	}, "late-delete-against-add", "bytes-gone"},
 	{"a remover that was frozen deletes", []edit{
 		{"remove.go", "if left <= 0 {", "if left = time.Minute; false {"},
@@ -232,7 +232,7 @@ var mistakes = []mistake{
 		{"index.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
 	}, "draw-against-merge-and-collect", "refused"},
 	{"a removal repeated although the picture is back", []edit{
-		{"remove.go", "if v.state != removed && v.state != blocked {", "if v.state = max(v.state, removed); false {"},
+		{"remove.go", "if v.State != truth.Removed && v.State != truth.Blocked {", "if v.State = max(v.State, truth.Removed); false {"},
 	}, "fsck-against-revival", "unasked"},
 	{"fsck gives up when a segment is gone", []edit{
 		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.version == version {", "if true || base.version == version {"},
@@ -305,7 +305,7 @@ func (m mistake) build(t *testing.T, dir string) (binary string) {
 		}
 	}
 	for name, text := range m.texts(t, dir) {
-		wrong := filepath.Join(tmp, name)
+		wrong := filepath.Join(tmp, filepath.Base(name))
 		write(t, wrong, []byte(text))
 		overlay.Replace[filepath.Join(dir, name)] = wrong
 	}

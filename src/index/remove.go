@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 const (
@@ -30,13 +31,13 @@ func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, erro
 	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) && !errors.Is(err, ErrFormat) {
 		return Result{}, err
 	}
-	state := removed
+	state := truth.Removed
 	if block {
-		state = blocked
+		state = truth.Blocked
 	}
 	var version uint64
 	err = x.intending(ctx, id, func() (err error) {
-		version, err = x.remove(ctx, id, func(verdict) (verdict, error) { return verdict{state: state, when: x.now()}, nil })
+		version, err = x.remove(ctx, id, func(truth.Verdict) (truth.Verdict, error) { return truth.Verdict{State: state, When: x.now()}, nil })
 		return err
 	})
 	return Result{Picture: pic, Version: version}, err
@@ -59,9 +60,9 @@ func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error 
 }
 
 // remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.
-func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) (uint64, error) {
+func (x *Index) remove(ctx context.Context, id pet.ID, next func(truth.Verdict) (truth.Verdict, error)) (uint64, error) {
 	began := x.now()
-	if err := x.decide(ctx, id, next); err != nil {
+	if err := x.truth.Decide(ctx, id, next); err != nil {
 		return 0, err
 	}
 	version, err := x.announce(ctx, note{id: id})
@@ -72,7 +73,7 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdi
 }
 
 // discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too. Not by a decision from before a
-// process was frozen: the picture may have been uploaded again since, when removalRest was over.
+// process was frozen: the picture may have been uploaded again since, when truth.Rest was over.
 func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error {
 	left := handlerTime - x.now().Sub(decided)
 	if left <= 0 {
@@ -80,23 +81,22 @@ func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, left) // upkeep lives for longer
 	defer cancel()
-	key := pet.Key(x.label, id)
-	if err := x.photos.Delete(ctx, key); err != nil {
+	if err := x.truth.Delete(ctx, id); err != nil {
 		return err
 	}
-	if err := x.forget(ctx, key); err != nil {
-		return fmt.Errorf("copies of %s elsewhere: %w: %w", key, blob.ErrUnavailable, err)
+	if err := x.forget(ctx, pet.Key(x.label, id)); err != nil {
+		return fmt.Errorf("copies of %s/%s elsewhere: %w: %w", x.label, id, blob.ErrUnavailable, err)
 	}
 	return nil
 }
 
 // again does the rest of a removal that was cut short; errNotRemoved when it had not begun, or the picture is back.
 func (x *Index) again(ctx context.Context, id pet.ID) error {
-	_, err := x.remove(ctx, id, func(v verdict) (verdict, error) {
-		if v.state != removed && v.state != blocked {
+	_, err := x.remove(ctx, id, func(v truth.Verdict) (truth.Verdict, error) {
+		if v.State != truth.Removed && v.State != truth.Blocked {
 			return v, errNotRemoved
 		}
-		return verdict{state: v.state, when: x.now()}, nil
+		return truth.Verdict{State: v.State, When: x.now()}, nil
 	})
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/index/drawtest"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // Draws over everything that a root can have: several segments, some in memory and some not, a tail, changed weights, removals, a
@@ -56,7 +57,7 @@ func TestDistributionOverSegments(t *testing.T) {
 				want, counts := map[pet.ID]float64{}, map[pet.ID]int{}
 				for i := range 150 {
 					id, _ := picture(i)
-					truth, err := x.weigh(t.Context(), id)
+					truth, err := x.truth.Weigh(t.Context(), id)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -95,7 +96,9 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 	}
 	for i := range 200 { // verdicts whose writers gave up waiting
 		id, _ := picture(i)
-		if err := x.decide(t.Context(), id, func(verdict) (verdict, error) { return verdict{state: live, weight: 9}, nil }); err != nil {
+		if err := x.truth.Decide(t.Context(), id, func(truth.Verdict) (truth.Verdict, error) {
+			return truth.Verdict{State: truth.Live, Weight: 9}, nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := x.post(t.Context(), note{id: id}); err != nil {
@@ -147,7 +150,7 @@ func TestLongJournal(t *testing.T) {
 func TestTendWhenNothingCanBeDeleted(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
-	x.store = undeletable{x.store}
+	x.use(undeletable{x.store})
 	if _, err := x.post(t.Context(), note{id: idAt(1, 3), add: true, weight: 1, date: w.clock()}); err != nil {
 		t.Fatal(err)
 	}

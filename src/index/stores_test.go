@@ -103,7 +103,7 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 func TestSyntheticSegments(t *testing.T) {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
 	store, rows := newSynthetic(x.store, x, maxSegment+1000)
-	x.store = store
+	x.use(store)
 	r := rows[1]
 	o, err := store.Get(t.Context(), x.segmentKey(r.name), "")
 	if err != nil || len(rows) != 2 || r.n != 1000 {

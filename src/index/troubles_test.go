@@ -13,6 +13,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // Troubles that take longer, or are larger, than the scenarios.
@@ -56,7 +57,7 @@ func TestReindexThatDiesAfterItsSwap(t *testing.T) {
 	w.now.Add(int64(time.Hour))
 	ctx, cancel := context.WithCancel(t.Context())
 	x, store := w.process(), blobtest.NewFaulty(w.store)
-	x.store = store
+	x.use(store)
 	store.Fail(nil, func(op blobtest.Op, _ string) error {
 		if op == blobtest.Swap {
 			cancel()
@@ -78,10 +79,9 @@ func TestReindexThatDiesAfterItsSwap(t *testing.T) {
 // An upload beside every listing does not keep a reindex from its end.
 func TestReindexDoesNotStarve(t *testing.T) {
 	w := newBuckets()
-	up, x := w.process(), w.process()
 	photos, n, listings := blobtest.NewFaulty(w.photos), 1, 0
+	up, x := w.process(), w.processOn(photos, w.store)
 	mustAdd(t, up, 0, 1)
-	x.photos = photos
 	photos.Fail(func(op blobtest.Op, key string) error {
 		if op == blobtest.List && n < 200 {
 			mustAdd(t, up, n, n+1)
@@ -101,8 +101,8 @@ func TestReindexDoesNotStarve(t *testing.T) {
 // The youngest photo's PUT took seconds, and its ADD comes after a whole reindex: it is not in the index twice.
 func TestReindexBesideASlowUpload(t *testing.T) {
 	w := newBuckets()
-	up, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	up.photos, up.store = photos, store
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	up := w.processOn(photos, store)
 	photos.Fail(nil, func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "cat/") {
 			w.now.Add(int64(4 * time.Second))
@@ -141,10 +141,12 @@ func TestOneBadIntentDoesNotHoldUpOthers(t *testing.T) {
 	slices.SortFunc(ids, pet.Compare)
 	w.intent(t, ids[0])
 	w.intent(t, ids[1])
-	if _, err := w.photos.Create(t.Context(), verdictKey("cat", ids[0]), []byte("junk"), blob.Attr{}); err != nil {
+	if _, err := w.photos.Create(t.Context(), "verdicts/cat/"+ids[0].String(), []byte("junk"), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.decide(t.Context(), ids[1], func(verdict) (verdict, error) { return verdict{state: blocked, when: w.clock()}, nil }); err != nil {
+	if err := x.truth.Decide(t.Context(), ids[1], func(truth.Verdict) (truth.Verdict, error) {
+		return truth.Verdict{State: truth.Blocked, When: w.clock()}, nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	w.now.Add(int64(2 * time.Minute))
@@ -168,9 +170,9 @@ func TestAnUploadThatCannotBeTakenBack(t *testing.T) {
 	if _, err := x.Remove(t.Context(), idOf(1), false); err != nil {
 		t.Fatal(err)
 	}
-	w.now.Add(int64(removalRest + time.Minute))
-	up, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	up.photos, up.store = photos, store
+	w.now.Add(int64(truth.Rest + time.Minute))
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	up := w.processOn(photos, store)
 	photos.Fail(func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "cat/") {
 			if _, err := x.Remove(t.Context(), idOf(1), true); err != nil {
@@ -208,8 +210,8 @@ func TestARemovalThatIsLateIsFinished(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
 	mustAdd(t, x, 1, 2)
-	late, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	late.photos, late.store = photos, store
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	late := w.processOn(photos, store)
 	store.Fail(nil, func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "removals/") {
 			w.now.Add(int64(2 * time.Minute))
@@ -312,7 +314,7 @@ func TestTouchesOverManySegments(t *testing.T) {
 		if _, err := store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 			t.Fatal(err)
 		}
-		x.store = &prefixLimit{Store: store}
+		x.use(&prefixLimit{Store: store})
 		for i := range 24 {
 			if _, err := x.post(t.Context(), note{id: idOf(i)}); err != nil {
 				t.Fatal(err)

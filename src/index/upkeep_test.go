@@ -89,7 +89,8 @@ func (c chore) undo(tb testing.TB) {
 // do is the upkeep, from a process that knows nothing yet.
 func (c chore) do(tb testing.TB) {
 	x := Open(Config{Label: "cat", Photos: blob.NewMemory(nil)})
-	x.store, _ = newSynthetic(c.files(), x, c.Synthetic)
+	store, _ := newSynthetic(c.files(), x, c.Synthetic)
+	x.use(store)
 	if err := x.Tend(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}

@@ -29,10 +29,17 @@ func newBuckets() *buckets {
 
 func (w *buckets) clock() time.Time { return time.Unix(0, w.now.Load()) }
 
-func (w *buckets) process() *Index {
-	x := Open(Config{Label: "cat", Photos: w.photos, Index: w.store, Now: w.clock})
+func (w *buckets) process() *Index { return w.processOn(w.photos, w.store) }
+
+func (w *buckets) processOn(photos, store blob.Store) *Index {
+	x := Open(Config{Label: "cat", Photos: photos, Index: store, Now: w.clock})
 	x.limits = limits{tail: 6, overrides: 12, segment: 16, merge: 2, absorb: 3}
 	return x
+}
+
+// use has the index's objects in another store.
+func (x *Index) use(store blob.Store) {
+	x.store = store
 }
 
 // picture is the i-th of the pictures that tests upload.
@@ -129,7 +136,7 @@ func (w *buckets) wantTruth(t *testing.T, n int) {
 	x := w.process()
 	for i := range n {
 		id, _ := picture(i)
-		if truth, err := x.weigh(t.Context(), id); err != nil || mass[id] != truth {
+		if truth, err := x.truth.Weigh(t.Context(), id); err != nil || mass[id] != truth {
 			t.Errorf("picture %d, %s: the index says %d, the truth %d, %v", i, id, mass[id], truth, err)
 		}
 	}

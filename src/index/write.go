@@ -7,17 +7,12 @@ import (
 	"math"
 	"time"
 
-	"petpick/src/parallel"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
-const (
-	// waitBudget is how long a change waits to be folded. After it the caller hears ErrBusy; the entry stays, and will be folded.
-	waitBudget = 5 * time.Second
-	// removalRest: after a removal, uploads of the same picture wait until no DELETE of its photo can still land: 30 s of a
-	// handler and 15 minutes of a signature.
-	removalRest = 16 * time.Minute
-)
+// waitBudget is how long a change waits to be folded. After it the caller hears ErrBusy; the entry stays, and will be folded.
+const waitBudget = 5 * time.Second
 
 // Result says what a change came to.
 type Result struct {
@@ -35,33 +30,33 @@ type Result struct {
 // again, or fsck, heals; the reverse would draw a picture that is not there. The verdict is read before the photo is written and
 // again after it: a removal that comes in between has either seen the photo, or is seen here.
 func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
-	if err := x.admit(ctx, p.ID); err != nil {
+	if err := x.truth.Admit(ctx, p.ID); err != nil {
 		return Result{}, err
 	}
 	at := x.now()
-	created, date, err := x.createPhoto(ctx, p, at)
+	created, date, err := x.truth.Create(ctx, p, at)
 	if err != nil {
 		return Result{}, err
 	}
-	after, _, err := x.verdict(ctx, p.ID)
+	after, _, err := x.truth.Verdict(ctx, p.ID)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := x.mayAdd(p.ID, after); err != nil {
+	if err := x.truth.MayAdd(p.ID, after); err != nil {
 		return Result{}, errors.Join(err, x.withdraw(ctx, p.ID, at))
 	}
-	if after.state == removed || after.state == blocked { // long ago: back to life
-		err := x.decide(ctx, p.ID, func(old verdict) (verdict, error) {
-			if old.state == live {
+	if after.State == truth.Removed || after.State == truth.Blocked { // long ago: back to life
+		err := x.truth.Decide(ctx, p.ID, func(old truth.Verdict) (truth.Verdict, error) {
+			if old.State == truth.Live {
 				return old, nil
 			}
-			return verdict{state: live, weight: p.Weight}, x.mayAdd(p.ID, old)
+			return truth.Verdict{State: truth.Live, Weight: p.Weight}, x.truth.MayAdd(p.ID, old)
 		})
 		if err != nil {
 			return Result{}, err
 		}
 	}
-	plain := created && after.state == undecided
+	plain := created && after.State == truth.Undecided
 	version, err := x.announce(ctx, note{id: p.ID, add: plain, weight: p.Weight, date: date})
 	if err != nil {
 		return Result{}, err
@@ -71,30 +66,6 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 		pic, err = x.Look(ctx, p.ID)
 	}
 	return Result{Picture: pic, Created: created, Version: version}, err
-}
-
-// admit reads the verdicts before an upload. A block is on the picture, under whatever label it is sent.
-func (x *Index) admit(ctx context.Context, id pet.ID) error {
-	return parallel.Each(len(pet.Labels), len(pet.Labels), func(i int) error {
-		v, _, err := x.verdictAs(ctx, pet.Labels[i], id)
-		switch {
-		case err != nil:
-			return err
-		case pet.Labels[i] == x.label:
-			return x.mayAdd(id, v)
-		case v.state == blocked:
-			return x.standing(id, v)
-		}
-		return nil
-	})
-}
-
-// mayAdd says whether a verdict lets a picture in.
-func (x *Index) mayAdd(id pet.ID, v verdict) error {
-	if v.state == removed && x.now().Sub(v.when) >= removalRest {
-		return nil
-	}
-	return x.standing(id, v)
 }
 
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
@@ -112,8 +83,8 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 	if _, err := x.Look(ctx, id); err != nil {
 		return Result{}, err
 	}
-	err := x.decide(ctx, id, func(old verdict) (verdict, error) {
-		return verdict{state: live, weight: w}, x.standing(id, old)
+	err := x.truth.Decide(ctx, id, func(old truth.Verdict) (truth.Verdict, error) {
+		return truth.Verdict{State: truth.Live, Weight: w}, x.truth.Standing(id, old)
 	})
 	if err != nil {
 		return Result{}, err

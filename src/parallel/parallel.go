@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -52,5 +53,17 @@ func (s *Shared[T]) Do(ctx context.Context, what string, most time.Duration, f f
 	case <-ctx.Done():
 		var none T
 		return none, ctx.Err()
+	}
+}
+
+// Pause lets a crowd spread out: it takes a random part of a time, or until the context ends.
+func Pause(ctx context.Context, rnd *rand.Rand, most time.Duration) error {
+	t := time.NewTimer(time.Duration(rnd.Int64N(int64(most))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
