@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 	"petpick/src/sorted"
@@ -106,7 +107,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	}
 	if said != uint64(pic.Weight) || copies > 1 {
 		what := fmt.Sprintf("the index says %s in %d places, the truth %s", pet.Thousandths(said), copies, pic.Weight)
-		touch := func() error { _, err := x.announce(ctx, note{id: id}); return err }
+		touch := func() error { _, err := x.announce(ctx, journal.Note{ID: id}); return err }
 		if err := mend(what, touch); err != nil {
 			return err
 		}
@@ -373,6 +374,6 @@ func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pe
 
 // touch journals that pictures may have changed, and folds.
 func (x *Index) touch(ctx context.Context, ids []pet.ID) error {
-	err := parallel.Each(len(ids), 64, func(i int) error { _, err := x.post(ctx, note{id: ids[i]}); return err })
+	err := parallel.Each(len(ids), 64, func(i int) error { _, err := x.journal.Post(ctx, journal.Note{ID: ids[i]}); return err })
 	return errors.Join(err, x.sweep(ctx))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 )
 
@@ -205,13 +206,13 @@ func (c *crowd) wrote(key string, body []byte, err error) {
 			c.wrong = append(c.wrong, err.Error())
 		}
 	case err == nil && strings.HasPrefix(key, "journal/"):
-		n, err := parseNote(key[strings.LastIndexByte(key, '/')+1:])
+		n, err := journal.Parse(key[strings.LastIndexByte(key, '/')+1:])
 		if err != nil {
 			c.wrong = append(c.wrong, err.Error())
 			return
 		}
-		if _, again := c.noted[n.id]; !again {
-			c.noted[n.id] = time.Now()
+		if _, again := c.noted[n.ID]; !again {
+			c.noted[n.ID] = time.Now()
 		}
 	}
 }

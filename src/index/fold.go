@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 )
@@ -47,7 +48,7 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 	if err != nil {
 		return folded{}, err
 	}
-	notes, complete, err := x.readJournal(ctx)
+	notes, complete, err := x.journal.Read(ctx)
 	if err != nil || len(notes) == 0 {
 		return folded{}, err
 	}
@@ -73,22 +74,22 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 }
 
 // apply makes the next root of a root and the journal. Entries whose truth cannot be read are left for later.
-func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root, applied []string, err error) {
+func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (next *root, applied []string, err error) {
 	next = base.next()
-	byID := map[pet.ID][]note{}
+	byID := map[pet.ID][]journal.Note{}
 	for _, n := range notes {
-		byID[n.id] = append(byID[n.id], n)
+		byID[n.ID] = append(byID[n.ID], n)
 	}
 	var touched []pet.ID
 	for id, group := range byID {
-		if !isPlainAdd(base, group) || group[0].date.UnixMilli() < int64(base.reindexed) { // it may be in a segment
+		if !isPlainAdd(base, group) || group[0].Date.UnixMilli() < int64(base.reindexed) { // it may be in a segment
 			touched = append(touched, id)
 			continue
 		}
-		if n := group[0]; n.weight > 0 { // one that was folded before, and not deleted, is there
-			next.setTail(weighted{id, n.weight})
+		if n := group[0]; n.Weight > 0 { // one that was folded before, and not deleted, is there
+			next.setTail(weighted{id, n.Weight})
 		}
-		applied = append(applied, group[0].key)
+		applied = append(applied, group[0].Key)
 	}
 	slices.SortFunc(touched, pet.Compare) // the same work in the same order: a run can be repeated
 	if len(touched) > maxTouched {
@@ -104,7 +105,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 		f := found[i]
 		_, known := findOverride(next.overrides, id)
 		group := byID[id]
-		fresh := !f.same && f.held.old == 0 && isPlainAdd(base, group) && f.weight == group[0].weight && f.weight > 0
+		fresh := !f.same && f.held.old == 0 && isPlainAdd(base, group) && f.weight == group[0].Weight && f.weight > 0
 		if f.err == nil && !f.same && !fresh && !known && len(next.overrides) >= x.limits.overrides {
 			f.err = errors.New("overrides are full until the next merge")
 		}
@@ -119,7 +120,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 			next.setOverride(override{weighted{id, f.weight}, f.held, now})
 		}
 		for _, n := range group {
-			applied = append(applied, n.key)
+			applied = append(applied, n.Key)
 		}
 	}
 	slices.Sort(applied)
@@ -127,10 +128,10 @@ func (x *Index) apply(ctx context.Context, base *root, notes []note) (next *root
 }
 
 // isPlainAdd: a single ADD, in time, of a picture that no override speaks of. Everything else is a reason to look at the truth.
-func isPlainAdd(base *root, group []note) bool {
-	_, overridden := findOverride(base.overrides, group[0].id)
+func isPlainAdd(base *root, group []journal.Note) bool {
+	_, overridden := findOverride(base.overrides, group[0].ID)
 	n := group[0]
-	return len(group) == 1 && n.add && !overridden && n.landed.Sub(n.date) <= lateAdd
+	return len(group) == 1 && n.Add && !overridden && n.Landed.Sub(n.Date) <= lateAdd
 }
 
 // finding is the truth of a picture beside what the root says.
@@ -205,18 +206,18 @@ func (x *Index) heldIn(ctx context.Context, rows []row, id pet.ID) (h held, copi
 
 // spill moves the tail into a segment when it is over its limit: only pictures without an entry in the journal, which was read
 // whole. One whose entry is folded again must still be found in the tail.
-func (x *Index) spill(ctx context.Context, next *root, notes []note, complete bool) (err error) {
+func (x *Index) spill(ctx context.Context, next *root, notes []journal.Note, complete bool) (err error) {
 	if len(next.tail) <= x.limits.tail || len(next.rows) >= maxSegments {
 		return nil
 	}
 	noted := map[pet.ID]bool{}
 	if !complete {
-		if noted, err = x.notedIDs(ctx); err != nil {
+		if noted, err = x.journal.IDs(ctx); err != nil {
 			return err
 		}
 	}
 	for _, n := range notes {
-		noted[n.id] = true
+		noted[n.ID] = true
 	}
 	var kept []weighted
 	out := newBody(len(next.tail))

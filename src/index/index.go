@@ -15,6 +15,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/box"
+	"petpick/src/index/journal"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 	"petpick/src/truth"
@@ -86,21 +87,20 @@ type Config struct {
 
 // Index is one label's index. It is safe for concurrent use.
 type Index struct {
-	label  pet.Label
-	truth  *truth.Truth
-	store  blob.Store // the index's objects
-	now    func() time.Time
-	rnd    *rand.Rand
-	log    *slog.Logger
-	forget func(context.Context, string) error
-	limits limits
+	label   pet.Label
+	truth   *truth.Truth
+	store   blob.Store // the index's objects
+	journal *journal.Journal
+	now     func() time.Time
+	rnd     *rand.Rand
+	log     *slog.Logger
+	forget  func(context.Context, string) error
+	limits  limits
 
 	view    atomic.Pointer[view]
 	flights flights
 	cache   cache
 	folds   parallel.Shared[folded]
-	// journalLong: the last reading of the journal did not reach its end.
-	journalLong atomic.Bool
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
@@ -123,6 +123,7 @@ func Open(cfg Config) *Index {
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
+	x.journal = journal.Open(cfg.Label, cfg.Index, x.rnd, x.log)
 	x.truth = truth.Open(cfg.Label, cfg.Photos, x.now, x.rnd)
 	return x
 }

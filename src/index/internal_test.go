@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"petpick/src/blob"
 	"petpick/src/pet"
@@ -222,29 +221,6 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-func TestNotes(t *testing.T) {
-	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
-	id := idAt(5, 9)
-	for _, n := range []note{{id: id}, {id: id, add: true, weight: 1500, date: time.UnixMilli(1767225600123)}} {
-		got, err := parseNote(n.name(77))
-		if err != nil || got != n {
-			t.Errorf("%+v: read back as %+v, %v", n, got, err)
-		}
-	}
-	for _, bad := range []string{"", "x", "0000000000000001-zz-touch", "0000000000000001-" + id.String(), "0000000000000001-" + id.String() + "-touch-1",
-		"0000000000000001-" + id.String() + "-add-1", "0000000000000001-" + id.String() + "-add-99999999-5", "1-" + id.String() + "-touch", "0000000000000001-" + id.String() + "-what"} {
-		if _, err := parseNote(bad); !errors.Is(err, ErrFormat) {
-			t.Errorf("%q: got %v", bad, err)
-		}
-	}
-	if _, err := x.store.Create(t.Context(), x.journalPrefix()+"garbage", nil, blob.Attr{}); err != nil {
-		t.Fatal(err)
-	}
-	if notes, complete, err := x.readJournal(t.Context()); err != nil || !complete || len(notes) != 0 {
-		t.Errorf("a key that is not ours: %v %v %v", notes, complete, err)
-	}
-}
-
 // A union of segments has every picture once, what is absorbed in place of what it supersedes.
 func TestUnion(t *testing.T) {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
@@ -323,18 +299,6 @@ func FuzzDecodeSegment(f *testing.F) {
 		r.n = n
 		if got, err := decodeSegment(b, r); err == nil {
 			got.at(0, 0)
-		}
-	})
-}
-
-func FuzzParseNote(f *testing.F) {
-	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-add-1500-1767225600123")
-	f.Add("0000000000000001-2d711642b726b04401627ca9fbac32f1-touch")
-	f.Fuzz(func(t *testing.T, s string) {
-		if n, err := parseNote(s); err == nil {
-			if again, err := parseNote(n.name(1)); err != nil || again != n {
-				t.Fatalf("%q: %+v read back as %+v, %v", s, n, again, err)
-			}
 		}
 	})
 }

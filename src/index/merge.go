@@ -213,7 +213,7 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 			return false, nil
 		}
 	}
-	noted, err := x.notedIDs(ctx)
+	noted, err := x.journal.IDs(ctx)
 	if err != nil {
 		return false, err
 	}

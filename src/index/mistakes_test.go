@@ -25,8 +25,8 @@ type edit struct{ file, old, new string }
 var mistakes = []mistake{
 	// Folds.
 	{"list before reading the root", []edit{
-		{"fold.go", "base, err := x.readRoot(ctx, x.view.Load(), x.now())", "notes, complete, err := x.readJournal(ctx)"},
-		{"fold.go", "notes, complete, err := x.readJournal(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
+		{"fold.go", "base, err := x.readRoot(ctx, x.view.Load(), x.now())", "notes, complete, err := x.journal.Read(ctx)"},
+		{"fold.go", "notes, complete, err := x.journal.Read(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
 	}, "spill-against-add", "doubled"},
 	{"keys deleted before the swap", []edit{
 		{"fold.go", "	next.crowd, next.at = uint32(len(applied)), base.sent\n", `
@@ -43,13 +43,13 @@ var mistakes = []mistake{
 	}, "two-handlers-of-one-process", "lost"},
 	{"truth read before the root", []edit{
 		{"fold.go", "	base, err := x.readRoot(ctx, x.view.Load(), x.now())\n", `
-			early, _, err := x.readJournal(ctx)
+			early, _, err := x.journal.Read(ctx)
 			if err != nil {
 				return folded{}, err
 			}
 			known := map[pet.ID]pet.Weight{}
 			for _, n := range early {
-				if known[n.id], err = x.truth.Weigh(ctx, n.id); err != nil {
+				if known[n.ID], err = x.truth.Weigh(ctx, n.ID); err != nil {
 					return folded{}, err
 				}
 			}
@@ -69,19 +69,19 @@ var mistakes = []mistake{
 		{"fold.go", "if noted[w.id] {", "if false {"},
 	}, "spill-against-add", "doubled"},
 	{"an unclear ADD tried again as an ADD", []edit{
-		{"journal.go", "n.add = false", ""},
+		{"journal/journal.go", "n.Add = false", ""},
 	}, "add-fails", "doubled"},
 	{"a key put again by the SDK", []edit{
-		{"journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
+		{"journal/journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
 	}, "add-fails", "doubled"},
 	{"an ADD overwrites an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
+		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
 		{"fold.go", "next.setTail(weighted{id, n.weight})", `
 			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.id == id })
 			next.setTail(weighted{id, n.weight})`},
 	}, "add-against-remove", "bytes-gone"},
 	{"an ADD stands beside an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
+		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
 	}, "add-against-add", "doubled"},
 	{"a late ADD is believed", []edit{
 		{"fold.go", "lateAdd   = 30 * time.Second", "lateAdd   = 300 * time.Hour"},
@@ -111,8 +111,8 @@ var mistakes = []mistake{
 	{"acknowledged when the picture is in the root", []edit{
 		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
 			if v, err := x.newer(ctx); err == nil {
-				_, inTail := findWeighted(v.tail, n.id)
-				if _, overridden := findOverride(v.overrides, n.id); inTail || overridden {
+				_, inTail := findWeighted(v.tail, n.ID)
+				if _, overridden := findOverride(v.overrides, n.ID); inTail || overridden {
 					return v.version, nil
 				}
 			}
@@ -127,7 +127,7 @@ var mistakes = []mistake{
 		{"fold.go", "absorbAge = 60 * time.Second", "absorbAge = 0"},
 	}, "add-against-remove-and-merge", "bytes-gone"},
 	{"merge without a LIST", []edit{
-		{"merge.go", "noted, err := x.notedIDs(ctx)", "noted := map[pet.ID]bool{}"},
+		{"merge.go", "noted, err := x.journal.IDs(ctx)", "noted := map[pet.ID]bool{}"},
 	}, "orphaned-add-against-merge", "doubled"},
 	{"inputs not looked for", []edit{
 		{"merge.go", "if !slices.Contains(cur.rows, r) {", "if false && !slices.Contains(cur.rows, r) {"},
@@ -154,7 +154,7 @@ var mistakes = []mistake{
 	// Uploads, changes and removals.
 	{"an ADD before its photo", []edit{
 		{"write.go", "	created, date, err := x.truth.Create(ctx, p, at)\n", `
-			if _, err := x.post(ctx, note{id: p.ID, add: true, weight: p.Weight, date: at}); err != nil {
+			if _, err := x.journal.Post(ctx, journal.Note{ID: p.ID, Add: true, Weight: p.Weight, Date: at}); err != nil {
 				return Result{}, err
 			}
 			created, date, err := x.truth.Create(ctx, p, at)
@@ -163,16 +163,16 @@ var mistakes = []mistake{
 	}, "add-dies", "bytes-gone"},
 	{"a TOUCH before its verdict", []edit{
 		{"write.go", "	err := x.truth.Decide(ctx, id,", `
-			early, err := x.post(ctx, note{id: id})
+			early, err := x.journal.Post(ctx, journal.Note{ID: id})
 			if err != nil {
 				return Result{}, err
 			}
 			err = x.truth.Decide(ctx, id,`},
-		{"write.go", "version, err := x.announce(ctx, note{id: id})", "version, err := x.announce(ctx, note{id: id, key: early})"},
-		{"write.go", "key, err := x.post(ctx, n)", `
-			key, err := n.key, error(nil)
+		{"write.go", "version, err := x.announce(ctx, journal.Note{ID: id})", "version, err := x.announce(ctx, note{id: id, Key: early})"},
+		{"write.go", "key, err := x.journal.Post(ctx, n)", `
+			key, err := n.Key, error(nil)
 			if key == "" {
-				key, err = x.post(ctx, n)
+				key, err = x.journal.Post(ctx, n)
 			}`},
 	}, "set-against-set", "acked-not-there"},
 	{"no verdict read before the photo's PUT", []edit{
@@ -217,14 +217,14 @@ var mistakes = []mistake{
 		{"remove.go", "if left <= 0 {", "if left = time.Minute; false {"},
 	}, "frozen-remover-against-add", "bytes-gone"},
 	{"photo deleted before its removal is folded", []edit{
-		{"remove.go", "version, err := x.announce(ctx, note{id: id})", `
+		{"remove.go", "version, err := x.announce(ctx, journal.Note{ID: id})", `
 			if err := x.discard(ctx, id, began); err != nil {
 				return 0, err
 			}
-			version, err := x.announce(ctx, note{id: id})`},
+			version, err := x.announce(ctx, journal.Note{ID: id})`},
 	}, "remove-fails", "bytes-gone"},
 	{"an uploader takes its photo back at once", []edit{
-		{"write.go", "if _, err := x.announce(ctx, note{id: id}); err != nil {", "if err := error(nil); err != nil {"},
+		{"write.go", "if _, err := x.announce(ctx, journal.Note{ID: id}); err != nil {", "if err := error(nil); err != nil {"},
 	}, "add-again-against-remove", "bytes-gone"},
 
 	// Draws, check and reindex.

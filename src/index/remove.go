@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -46,8 +47,7 @@ func (x *Index) Remove(ctx context.Context, id pet.ID, block bool) (Result, erro
 // intending writes an intent, which upkeep takes over when f does not come to its end.
 func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error {
 	intent := fmt.Sprintf("%s%s-%016x", x.removalsPrefix(), id, x.rnd.Uint64())
-	// Nobody else has this name: one that exists is this call's own, whose first answer was lost.
-	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
+	if err := blob.Place(ctx, x.store, intent, nil); err != nil {
 		return err
 	}
 	if err := f(); err != nil {
@@ -65,7 +65,7 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(truth.Verdict) 
 	if err := x.truth.Decide(ctx, id, next); err != nil {
 		return 0, err
 	}
-	version, err := x.announce(ctx, note{id: id})
+	version, err := x.announce(ctx, journal.Note{ID: id})
 	if err != nil {
 		return 0, err
 	}

@@ -170,16 +170,11 @@ func (x *Index) segmentKey(name uint64) string {
 // putSegment stores a segment, under a new name.
 func (x *Index) putSegment(ctx context.Context, b body) (row, error) {
 	b, r := b.finish(x.rnd.Uint64())
-	for try := 0; ; try++ {
-		_, err := x.store.Create(ctx, x.segmentKey(r.name), b, blob.Attr{})
-		// Nobody else has this name: an object that exists is this call's own, whose first answer was lost.
-		if err == nil || errors.Is(err, blob.ErrExists) {
-			return r, nil
-		}
-		if try == 2 || !errors.Is(err, blob.ErrUnclear) || ctx.Err() != nil {
-			return row{}, err
-		}
+	err := blob.Place(ctx, x.store, x.segmentKey(r.name), b)
+	for try := 0; try < 2 && errors.Is(err, blob.ErrUnclear) && ctx.Err() == nil; try++ {
+		err = blob.Place(ctx, x.store, x.segmentKey(r.name), b)
 	}
+	return r, err
 }
 
 // records reads n records of a segment that is not in memory, by one ranged GET.

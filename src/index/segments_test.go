@@ -10,6 +10,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/drawtest"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -101,7 +102,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := x.post(t.Context(), note{id: id}); err != nil {
+		if _, err := x.journal.Post(t.Context(), journal.Note{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +117,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 		w.now.Add(int64(2 * time.Minute))
 	}
 	w.wantTruth(t, 300)
-	if notes, _, err := x.readJournal(t.Context()); err != nil || len(notes) > 0 {
+	if notes, _, err := x.journal.Read(t.Context()); err != nil || len(notes) > 0 {
 		t.Errorf("%d entries are left, %v", len(notes), err)
 	}
 }
@@ -126,9 +127,9 @@ func TestLongJournal(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
 	x.limits = limits{tail: 100, overrides: 100, segment: 1 << 20, merge: 4, absorb: 10}
-	const n = 3*maxNotes + 77
+	const n = 3*journal.MaxNotes + 77
 	for i := range n {
-		if _, err := x.post(t.Context(), note{id: idAt(i, n), add: true, weight: 1, date: w.clock()}); err != nil {
+		if _, err := x.journal.Post(t.Context(), journal.Note{ID: idAt(i, n), Add: true, Weight: 1, Date: w.clock()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,7 +152,7 @@ func TestTendWhenNothingCanBeDeleted(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
 	x.use(undeletable{x.store})
-	if _, err := x.post(t.Context(), note{id: idAt(1, 3), add: true, weight: 1, date: w.clock()}); err != nil {
+	if _, err := x.journal.Post(t.Context(), journal.Note{ID: idAt(1, 3), Add: true, Weight: 1, Date: w.clock()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.Tend(t.Context()); err == nil {

@@ -12,6 +12,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -316,7 +317,7 @@ func TestTouchesOverManySegments(t *testing.T) {
 		}
 		x.use(&prefixLimit{Store: store})
 		for i := range 24 {
-			if _, err := x.post(t.Context(), note{id: idOf(i)}); err != nil {
+			if _, err := x.journal.Post(t.Context(), journal.Note{ID: idOf(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}

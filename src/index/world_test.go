@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 )
 
@@ -39,7 +40,7 @@ func (w *buckets) processOn(photos, store blob.Store) *Index {
 
 // use has the index's objects in another store.
 func (x *Index) use(store blob.Store) {
-	x.store = store
+	x.store, x.journal = store, journal.Open(x.label, store, x.rnd, x.log)
 }
 
 // picture is the i-th of the pictures that tests upload.

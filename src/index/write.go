@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"petpick/src/index/journal"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -57,7 +58,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 		}
 	}
 	plain := created && after.State == truth.Undecided
-	version, err := x.announce(ctx, note{id: p.ID, add: plain, weight: p.Weight, date: date})
+	version, err := x.announce(ctx, journal.Note{ID: p.ID, Add: plain, Weight: p.Weight, Date: date})
 	if err != nil {
 		return Result{}, err
 	}
@@ -71,7 +72,7 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
 func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error {
 	return x.intending(ctx, id, func() error {
-		if _, err := x.announce(ctx, note{id: id}); err != nil {
+		if _, err := x.announce(ctx, journal.Note{ID: id}); err != nil {
 			return err
 		}
 		return x.discard(ctx, id, began)
@@ -89,7 +90,7 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 	if err != nil {
 		return Result{}, err
 	}
-	version, err := x.announce(ctx, note{id: id})
+	version, err := x.announce(ctx, journal.Note{ID: id})
 	if err != nil {
 		return Result{}, err
 	}
@@ -99,9 +100,9 @@ func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error
 
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the
 // picture is in the root would not be enough: it may be there as it was before.)
-func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
+func (x *Index) announce(ctx context.Context, n journal.Note) (uint64, error) {
 	began := x.now()
-	key, err := x.post(ctx, n)
+	key, err := x.journal.Post(ctx, n)
 	if err != nil {
 		return 0, err
 	}
@@ -125,7 +126,7 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 		if err := x.pause(ctx, most); err != nil {
 			return 0, err
 		}
-		still, err := x.pending(ctx, key)
+		still, err := x.journal.Pending(ctx, key)
 		if err != nil {
 			return 0, x.busy(ctx, err)
 		}
