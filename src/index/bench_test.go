@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -142,14 +143,14 @@ func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 		b.Fatal(err)
 	}
 	counting := &metered{Store: store}
-	x.use(counting)
+	x.use(counting, 1)
 	return x, counting
 }
 
-func someTail(n int) []weighted {
-	tail := make([]weighted, n)
+func someTail(n int) []segment.Entry {
+	tail := make([]segment.Entry, n)
 	for i := range tail {
-		tail[i] = weighted{idAt(i, n), pet.DefaultWeight}
+		tail[i] = segment.Entry{ID: idAt(i, n), Weight: pet.DefaultWeight}
 	}
 	return tail
 }
@@ -160,10 +161,10 @@ func BenchmarkDecodeRoot(b *testing.B) {
 		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", maxTail, overrides), func(b *testing.B) {
 			r := &root{version: 1, tail: someTail(maxTail)}
 			for name := range uint64(954) {
-				r.rows = append(r.rows, syntheticRow(name, maxSegment))
+				r.rows = append(r.rows, syntheticRow(name, segment.Max))
 			}
 			for i := range overrides {
-				r.overrides = append(r.overrides, override{weighted: weighted{idAt(i, overrides), 2000}, held: held{1000, uint64(i % 954)}, at: 1})
+				r.overrides = append(r.overrides, override{Entry: segment.Entry{ID: idAt(i, overrides), Weight: 2000}, held: held{1000, uint64(i % 954)}, at: 1})
 			}
 			body := r.encode(1)
 			b.ReportAllocs()
@@ -179,7 +180,7 @@ func BenchmarkDecodeRoot(b *testing.B) {
 
 // BenchmarkResident loads a segment as draws do, and says what stays on the heap.
 func BenchmarkResident(b *testing.B) {
-	for _, n := range []int{10_000, maxSegment} {
+	for _, n := range []int{10_000, segment.Max} {
 		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
 			var each float64
 			for b.Loop() {
@@ -192,8 +193,8 @@ func BenchmarkResident(b *testing.B) {
 
 // TestResidentBytes: a picture takes 32 B, and what is beside the pictures hardly counts.
 func TestResidentBytes(t *testing.T) {
-	if each := residentBytes(t, 100_000); each > recBytes+1 {
-		t.Errorf("%.2f B a picture, want %d", each, recBytes)
+	if each := residentBytes(t, 100_000); each > segment.Bytes+1 {
+		t.Errorf("%.2f B a picture, want %d", each, segment.Bytes)
 	}
 }
 

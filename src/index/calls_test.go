@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/segment"
 )
 
 // counted is an index over a store that counts calls by what they ask for: "get root", "getrange segment".
@@ -34,7 +35,7 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 	store, rows := newSynthetic(inner, layout, pictures)
 	r := &root{version: 1, rows: rows}
 	for i := range tail {
-		r.tail = append(r.tail, weighted{idAt(i, tail), 1000})
+		r.tail = append(r.tail, segment.Entry{ID: idAt(i, tail), Weight: 1000})
 	}
 	if _, err := inner.Create(t.Context(), layout.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 }
 
 // draw draws once and holds the calls that it made against what it may make.
-func (c *counted) draw(when string, src Source, want map[string]int) {
+func (c *counted) draw(when string, src segment.Source, want map[string]int) {
 	c.t.Helper()
 	c.mu.Lock()
 	clear(c.calls)
@@ -88,9 +89,9 @@ func TestCallsOfADrawWhateverTheSize(t *testing.T) {
 	for name, size := range map[string]struct{ tail, pictures int }{
 		"one picture":      {1, 0},
 		"a tail":           {maxTail, 0},
-		"three segments":   {0, 3 * maxSegment},
+		"three segments":   {0, 3 * segment.Max},
 		"a billion":        {0, 1_000_000_000},
-		"954 and the tail": {maxTail, 954 * maxSegment},
+		"954 and the tail": {maxTail, 954 * segment.Max},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCounted(t, size.tail, size.pictures, 1)
@@ -115,7 +116,7 @@ func TestCallsOfADrawWhateverTheSize(t *testing.T) {
 // A cold draw does not wait for its segment to get into memory; once it is there, draws make no call.
 func TestCallsWhileASegmentIsLoaded(t *testing.T) {
 	const n = 10_000
-	c := newCounted(t, 0, n, n*recBytes)
+	c := newCounted(t, 0, n, n*segment.Bytes)
 	c.loading = make(chan struct{})
 	src := newSource()
 	c.draw("cold", src, map[string]int{"get root": 1, "getrange segment": 1})

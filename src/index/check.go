@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 	"petpick/src/sorted"
@@ -48,12 +49,12 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 
 // checkRoot compares a root with the truth, from one picture on.
 func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
-	sources := append(segmentsOf(ctx, x, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.told(ctx, *done, progress))
+	sources := append(x.segmentsOf(ctx, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.told(ctx, *done, progress))
 	for group, err := range sorted.Groups(compareClaims, sources...) {
 		if err != nil {
 			return err
 		}
-		if pet.Compare(group[0].id, *done) <= 0 {
+		if pet.Compare(group[0].ID, *done) <= 0 {
 			continue
 		}
 		said, copies := massOf(group)
@@ -61,12 +62,12 @@ func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair boo
 		if told.by != byTruth { // the index alone knows of it
 			told = claim{}
 		}
-		if told.bad || uint64(told.weight) != said || copies > 1 {
-			if err := x.settle(ctx, group[0].id, repair, report); err != nil {
+		if told.bad || uint64(told.Weight) != said || copies > 1 {
+			if err := x.settle(ctx, group[0].ID, repair, report); err != nil {
 				return err
 			}
 		}
-		*done = group[0].id
+		*done = group[0].ID
 	}
 	return nil
 }
@@ -76,9 +77,9 @@ func massOf(group []claim) (mass uint64, copies int) {
 	for _, c := range group {
 		switch c.by {
 		case byOverride: // speaks for all copies
-			return uint64(c.weight), 1
+			return uint64(c.Weight), 1
 		case bySegment, byTail:
-			mass, copies = mass+uint64(c.weight), copies+1
+			mass, copies = mass+uint64(c.Weight), copies+1
 		}
 	}
 	return mass, copies
@@ -133,12 +134,12 @@ func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int,
 		return 0, 0, err
 	}
 	if i, there := findOverride(v.overrides, id); there {
-		return uint64(v.overrides[i].weight), 1, nil
+		return uint64(v.overrides[i].Weight), 1, nil
 	}
 	h, copies, err := x.heldIn(ctx, v.rows, id)
 	mass = uint64(h.old)
 	if i, there := findWeighted(v.tail, id); there {
-		mass, copies = mass+uint64(v.tail[i].weight), copies+1
+		mass, copies = mass+uint64(v.tail[i].Weight), copies+1
 	}
 	return mass, copies, err
 }
@@ -156,7 +157,7 @@ const (
 type rebuilt struct {
 	began time.Time
 	since time.Time // that is, about
-	rows  []row
+	rows  []segment.Row
 	// indexed are those pictures in the rows that may also be in the tail of a root: what was there before, and what is younger than since.
 	indexed  map[pet.ID]bool
 	youngest time.Time // when the last photo in the rows was written
@@ -225,7 +226,7 @@ func (x *Index) readable(ctx context.Context) (*view, error) {
 func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
 	made.began, made.indexed = x.now(), map[pet.ID]bool{}
 	made.since = made.began.Add(-clocks)
-	out := &packer{x: x, limit: x.limits.segment}
+	out := x.segments.Writer(x.limits.segment)
 	for w, err := range x.truth.All(ctx, pet.ID{}, progress) {
 		if err != nil {
 			return made, err
@@ -245,12 +246,11 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 		if _, inTail := findWeighted(base.tail, w.ID); inTail || !w.At.Before(made.since) {
 			made.indexed[w.ID] = true
 		}
-		if err := out.add(ctx, weighted{w.ID, w.Weight}); err != nil {
+		if err := out.Add(ctx, segment.Entry{ID: w.ID, Weight: w.Weight}); err != nil {
 			return made, err
 		}
 	}
-	err = out.flush(ctx)
-	made.rows = out.rows
+	made.rows, err = out.Close(ctx)
 	return made, err
 }
 
@@ -258,24 +258,25 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) error {
 	page := make([]claim, len(uploaded))
 	err := parallel.Each(len(page), 64, func(i int) (err error) {
-		page[i].id = uploaded[i]
-		page[i].weight, err = x.truth.Weigh(ctx, uploaded[i])
+		page[i].ID = uploaded[i]
+		page[i].Weight, err = x.truth.Weigh(ctx, uploaded[i])
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	out := &packer{x: x, limit: x.limits.segment}
+	out := x.segments.Writer(x.limits.segment)
 	for _, c := range page {
-		made.indexed[c.id] = true
-		if err := out.add(ctx, c.weighted); err != nil {
+		made.indexed[c.ID] = true
+		if err := out.Add(ctx, c.Entry); err != nil {
 			return err
 		}
 	}
-	if err := out.flush(ctx); err != nil {
+	rows, err := out.Close(ctx)
+	if err != nil {
 		return err
 	}
-	made.rows = append(made.rows, out.rows...)
+	made.rows = append(made.rows, rows...)
 	made.youngest = x.now().Add(clocks)
 	return nil
 }
@@ -299,7 +300,7 @@ func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, upload
 		}
 	}
 	// A rebuild that took longer than collectAge may have lost segments to upkeep.
-	return decided, uploaded, parallel.Each(len(made.rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(made.rows[i].name)); return err })
+	return decided, uploaded, parallel.Each(len(made.rows), 64, func(i int) error { return x.segments.Exists(ctx, made.rows[i]) })
 }
 
 // install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
@@ -322,7 +323,7 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 		next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
 	}
 	for _, w := range cur.tail {
-		if !made.indexed[w.id] {
+		if !made.indexed[w.ID] {
 			next.setTail(w)
 		}
 	}
@@ -333,7 +334,7 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 	}
 	for i, f := range found {
 		if !f.same {
-			next.setOverride(override{weighted{ids[i], f.weight}, f.held, uint64(x.now().UnixMilli())})
+			next.setOverride(override{segment.Entry{ID: ids[i], Weight: f.weight}, f.held, uint64(x.now().UnixMilli())})
 		}
 	}
 	return x.commit(ctx, cur, next)
@@ -350,18 +351,18 @@ func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pe
 	ids := slices.Clone(changed)
 	for _, o := range cur.overrides {
 		if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
-			ids = append(ids, o.id)
+			ids = append(ids, o.ID)
 		}
 	}
 	for _, r := range cur.rows {
-		if slices.Contains(seen.rows, r) || len(ids)+int(r.n) > maxCarried {
+		if slices.Contains(seen.rows, r) || len(ids)+int(r.N) > maxCarried {
 			continue
 		}
-		for c, err := range x.pictures(ctx, r, pet.ID{}) {
+		for p, err := range x.segments.Pictures(ctx, r, pet.ID{}) {
 			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, c.id)
+			ids = append(ids, p.ID)
 		}
 	}
 	slices.SortFunc(ids, pet.Compare)

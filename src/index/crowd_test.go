@@ -15,6 +15,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -230,28 +231,28 @@ func (c *crowd) sawRoot(body []byte) error {
 		}
 	}
 	for _, w := range r.tail {
-		saw(w.id)
+		saw(w.ID)
 	}
 	for _, o := range r.overrides {
-		if o.weight > 0 {
-			saw(o.id)
+		if o.Weight > 0 {
+			saw(o.ID)
 		}
 	}
 	for _, row := range r.rows {
-		if c.segments[row.name] {
+		if c.segments[row.Name] {
 			continue
 		}
-		c.segments[row.name] = true
-		o, err := c.store.Get(context.Background(), fmt.Sprintf("index/cat/segments/%016x", row.name), "")
+		c.segments[row.Name] = true
+		o, err := c.store.Get(context.Background(), fmt.Sprintf("index/cat/segments/%016x", row.Name), "")
 		if err != nil {
 			return fmt.Errorf("root version %d lists a segment that is not there: %w", r.version, err)
 		}
-		s, err := decodeSegment(o.Body, row)
+		s, err := segment.Decode(o.Body, row)
 		if err != nil {
 			return err
 		}
-		for _, p := range s.recs {
-			saw(p.id)
+		for p := range s.All() {
+			saw(p.ID)
 		}
 	}
 	if n, _ := r.counts(); n != len(c.visible) {

@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 )
@@ -87,7 +88,7 @@ func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (ne
 			continue
 		}
 		if n := group[0]; n.Weight > 0 { // one that was folded before, and not deleted, is there
-			next.setTail(weighted{id, n.Weight})
+			next.setTail(segment.Entry{ID: id, Weight: n.Weight})
 		}
 		applied = append(applied, group[0].Key)
 	}
@@ -115,9 +116,9 @@ func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (ne
 		}
 		switch {
 		case fresh:
-			next.setTail(weighted{id, f.weight})
+			next.setTail(segment.Entry{ID: id, Weight: f.weight})
 		case !f.same:
-			next.setOverride(override{weighted{id, f.weight}, f.held, now})
+			next.setOverride(override{segment.Entry{ID: id, Weight: f.weight}, f.held, now})
 		}
 		for _, n := range group {
 			applied = append(applied, n.Key)
@@ -180,7 +181,7 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
 	// weight, nothing is left to do. If it is nowhere, its ADD may still land: an override meets it.
 	if i, inTail := findWeighted(base.tail, id); inTail {
-		f.same = copies == 0 && base.tail[i].weight == f.weight
+		f.same = copies == 0 && base.tail[i].Weight == f.weight
 	} else {
 		f.same = copies == 1 && f.held.old == uint32(f.weight)
 	}
@@ -188,17 +189,17 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 }
 
 // heldIn is what segments have of a picture, and how many of them.
-func (x *Index) heldIn(ctx context.Context, rows []row, id pet.ID) (h held, copies int, err error) {
+func (x *Index) heldIn(ctx context.Context, rows []segment.Row, id pet.ID) (h held, copies int, err error) {
 	weights := make([]pet.Weight, len(rows))
 	err = parallel.Each(len(rows), 64, func(i int) (err error) {
 		if err = ctx.Err(); err == nil {
-			weights[i], err = x.lookup(ctx, rows[i], id)
+			weights[i], err = x.segments.Lookup(ctx, rows[i], id)
 		}
 		return err
 	})
 	for i, w := range weights {
 		if w > 0 {
-			h, copies = held{h.old + uint32(w), rows[i].name}, copies+1
+			h, copies = held{h.old + uint32(w), rows[i].Name}, copies+1
 		}
 	}
 	return h, copies, err
@@ -219,21 +220,18 @@ func (x *Index) spill(ctx context.Context, next *root, notes []journal.Note, com
 	for _, n := range notes {
 		noted[n.ID] = true
 	}
-	var kept []weighted
-	out := newBody(len(next.tail))
+	var kept []segment.Entry
+	out := x.segments.Writer(len(next.tail))
 	for _, w := range next.tail {
-		if noted[w.id] {
+		if noted[w.ID] {
 			kept = append(kept, w)
-		} else {
-			out = out.add(w)
+		} else if err := out.Add(ctx, w); err != nil {
+			return err
 		}
 	}
-	if out.size() == 0 {
-		return nil
-	}
-	row, err := x.putSegment(ctx, out)
+	rows, err := out.Close(ctx)
 	if err == nil {
-		next.rows, next.tail = append(next.rows, row), kept
+		next.rows, next.tail = append(next.rows, rows...), kept
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/box"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 	"petpick/src/truth"
@@ -49,10 +50,14 @@ const (
 	maxShared = 10 * time.Second
 )
 
-// What the truth has of a picture, and what Add takes.
 type (
+	// Picture is what the truth has of a picture, Photo what Add takes.
 	Picture = truth.Picture
 	Photo   = truth.Photo
+	// Pick is a drawn picture, with its weight.
+	Pick = segment.Entry
+	// Source yields uniform 64-bit words.
+	Source = segment.Source
 )
 
 // limits are constants but for tests, which reach them with fewer pictures.
@@ -87,19 +92,19 @@ type Config struct {
 
 // Index is one label's index. It is safe for concurrent use.
 type Index struct {
-	label   pet.Label
-	truth   *truth.Truth
-	store   blob.Store // the index's objects
-	journal *journal.Journal
-	now     func() time.Time
-	rnd     *rand.Rand
-	log     *slog.Logger
-	forget  func(context.Context, string) error
-	limits  limits
+	label    pet.Label
+	truth    *truth.Truth
+	store    blob.Store // the index's objects
+	segments *segment.Store
+	journal  *journal.Journal
+	now      func() time.Time
+	rnd      *rand.Rand
+	log      *slog.Logger
+	forget   func(context.Context, string) error
+	limits   limits
 
 	view    atomic.Pointer[view]
 	flights flights
-	cache   cache
 	folds   parallel.Shared[folded]
 }
 
@@ -107,8 +112,7 @@ type Index struct {
 func Open(cfg Config) *Index {
 	x := &Index{
 		label: cfg.Label, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
-		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
-		cache:  cache{segments: map[uint64]*segment{}, damaged: map[uint64]error{}, left: cmp.Or(cfg.Memory, defaultMemory)},
+		limits: limits{tail: maxTail, overrides: maxOverrides, segment: segment.Max, merge: 4, absorb: 256},
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -124,6 +128,9 @@ func Open(cfg Config) *Index {
 		x.log = slog.New(slog.DiscardHandler)
 	}
 	x.journal = journal.Open(cfg.Label, cfg.Index, x.rnd, x.log)
+	x.segments = segment.Open(segment.Config{
+		Label: cfg.Label, Store: cfg.Index, Now: x.now, Rand: x.rnd, Log: x.log, Memory: cmp.Or(cfg.Memory, defaultMemory), Loaded: x.loaded,
+	})
 	x.truth = truth.Open(cfg.Label, cfg.Photos, x.now, x.rnd)
 	return x
 }
@@ -147,12 +154,6 @@ func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
 type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
-
-// Pick is a drawn picture.
-type Pick struct {
-	ID     pet.ID
-	Weight pet.Weight
-}
 
 // Draw returns a picture with probability weight / sum of weights. Within a second of the last refresh, and with the segment in
 // memory, it makes no call; with a segment that is not, one ranged GET. While the store fails it goes on with the last view it
@@ -179,7 +180,7 @@ func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 		pick, next, errTry := x.drawFrom(ctx, v, at)
 		switch {
 		case errTry == nil && next == nil:
-			return Pick{pick.id, pick.weight}, nil
+			return *pick, nil
 		case try == maxTries: // at most a quarter of each segment is superseded: 4^-100
 			err = errors.Join(errTry, fmt.Errorf("%d draws in a row were superseded: %w", try, ErrFormat))
 		case errors.Is(errTry, blob.ErrNotFound): // a merge has replaced the segment

@@ -8,11 +8,9 @@ import (
 	"log/slog"
 	"math/bits"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"petpick/src/blob"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 	"petpick/src/sorted"
 )
@@ -24,8 +22,6 @@ const (
 	maxSweep  = 12
 	maxMerges = 8
 	maxInputs = 24
-	// chunk is how many records of an input a merge holds at a time.
-	chunk = 8192
 )
 
 // Tend does the upkeep of a label: it folds what crashed writers left in the journal, finishes removals that were cut short, merges
@@ -103,7 +99,7 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 
 // plan chooses what to merge, and the overrides that may be absorbed if all that they supersede is in it. Everything while it fits
 // one segment; beyond that, segments of about one size, of which there are then few for each power of four.
-func (x *Index) plan(r *root) (inputs []row, old []override) {
+func (x *Index) plan(r *root) (inputs []segment.Row, old []override) {
 	// No ADD can need those any more: one that is still on its way would be too late, and count as a TOUCH.
 	limit := uint64(x.now().Add(-absorbAge).UnixMilli())
 	for _, o := range r.overrides {
@@ -112,19 +108,19 @@ func (x *Index) plan(r *root) (inputs []row, old []override) {
 		}
 	}
 	pictures := len(old)
-	var small, large []row
-	var classes [12][]row // by size: 4^11 is more than a segment holds
+	var small, large []segment.Row
+	var classes [12][]segment.Row // by size: 4^11 is more than a segment holds
 	for _, row := range r.rows {
-		pictures += int(row.n)
-		if int(row.n) >= x.limits.segment/2 {
+		pictures += int(row.N)
+		if int(row.N) >= x.limits.segment/2 {
 			large = append(large, row)
 			continue
 		}
-		class := bits.Len32(row.n) / 2
+		class := bits.Len32(row.N) / 2
 		small, classes[class] = append(small, row), append(classes[class], row)
 	}
 	crowded := len(old) >= x.limits.absorb || len(r.overrides) > x.limits.overrides/2 && len(old) > 0
-	switch enough := slices.IndexFunc(classes[:], func(c []row) bool { return len(c) >= x.limits.merge }); {
+	switch enough := slices.IndexFunc(classes[:], func(c []segment.Row) bool { return len(c) >= x.limits.merge }); {
 	case pictures <= x.limits.segment && (crowded || len(r.rows) >= x.limits.merge):
 		return smallest(r.rows), old
 	case pictures <= x.limits.segment:
@@ -138,17 +134,17 @@ func (x *Index) plan(r *root) (inputs []row, old []override) {
 }
 
 // smallest are the rows to begin with, when there are more than one merge takes.
-func smallest(rows []row) []row {
+func smallest(rows []segment.Row) []segment.Row {
 	rows = slices.Clone(rows)
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.n, b.n) })
+	slices.SortFunc(rows, func(a, b segment.Row) int { return cmp.Compare(a.N, b.N) })
 	return rows[:min(len(rows), maxInputs)]
 }
 
 // overridden is the row that one of the overrides speaks of, if any does: mostly one that many do, and not the same again and again,
 // should what it has of a picture not be all.
-func (x *Index) overridden(rows []row, old []override) []row {
+func (x *Index) overridden(rows []segment.Row, old []override) []segment.Row {
 	for _, i := range x.rnd.Perm(len(old)) {
-		at := slices.IndexFunc(rows, func(r row) bool { return r.name == old[i].in })
+		at := slices.IndexFunc(rows, func(r segment.Row) bool { return r.Name == old[i].in })
 		if at >= 0 {
 			return rows[at : at+1]
 		}
@@ -158,49 +154,49 @@ func (x *Index) overridden(rows []row, old []override) []row {
 
 // union streams the inputs in the order of ids into as few segments as hold them. An old override takes the place of its picture where
 // the inputs hold all the mass that it supersedes, and is returned as absorbed: were there a copy elsewhere, it would come back to life.
-func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row, []override, error) {
+func (x *Index) union(ctx context.Context, inputs []segment.Row, old []override) ([]segment.Row, []override, error) {
 	most := len(old)
 	for _, r := range inputs {
-		most += int(r.n)
+		most += int(r.N)
 	}
 	if most == 0 {
 		return nil, nil, nil
 	}
 	parts := (most + x.limits.segment - 1) / x.limits.segment
-	out := &packer{x: x, limit: (most + parts - 1) / parts}
+	out := x.segments.Writer((most + parts - 1) / parts)
 	var absorbed []override
-	for group, err := range sorted.Groups(compareClaims, append(segmentsOf(ctx, x, inputs, pet.ID{}), overridesOf(old))...) {
+	for group, err := range sorted.Groups(compareClaims, append(x.segmentsOf(ctx, inputs, pet.ID{}), overridesOf(old))...) {
 		if err != nil {
 			return nil, nil, err
 		}
-		w, copies, mass := group[0].weighted, 0, uint32(0)
+		w, copies, mass := group[0].Entry, 0, uint32(0)
 		last := group[len(group)-1] // an override comes last
 		for _, c := range group {
 			if c.by == bySegment {
-				w, copies, mass = c.weighted, copies+1, mass+uint32(c.weight)
+				w, copies, mass = c.Entry, copies+1, mass+uint32(c.Weight)
 			}
 		}
 		switch {
 		case last.by == byOverride && last.old == mass:
-			w = last.weighted
-			i, _ := findOverride(old, w.id)
+			w = last.Entry
+			i, _ := findOverride(old, w.ID)
 			absorbed = append(absorbed, old[i])
 		case copies > 1:
-			return nil, nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.id, ErrFormat)
+			return nil, nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.ID, ErrFormat)
 		case copies == 0:
 			continue // what it supersedes is not in these inputs
 		}
-		if err := out.add(ctx, w); err != nil {
+		if err := out.Add(ctx, w); err != nil {
 			return nil, nil, err
 		}
 	}
-	err := out.flush(ctx)
-	return out.rows, absorbed, err
+	rows, err := out.Close(ctx)
+	return rows, absorbed, err
 }
 
 // replace swaps the root, if the inputs are all still there. An override that changed since the merge began, or whose picture has an
 // entry in the journal, stays: it supersedes what the merge has made of it.
-func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, absorbed []override) (bool, error) {
+func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []segment.Row, absorbed []override) (bool, error) {
 	cur, err := x.readRoot(ctx, nil, x.now())
 	if err != nil {
 		return false, err
@@ -218,25 +214,25 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 		return false, err
 	}
 	next := cur.next()
-	next.rows = append(slices.DeleteFunc(next.rows, func(r row) bool { return slices.Contains(inputs, r) }), outputs...)
+	next.rows = append(slices.DeleteFunc(next.rows, func(r segment.Row) bool { return slices.Contains(inputs, r) }), outputs...)
 	for _, o := range absorbed {
-		i, there := findOverride(next.overrides, o.id)
+		i, there := findOverride(next.overrides, o.ID)
 		if !there || next.overrides[i].held != o.held { // another merge was here
 			return false, nil
 		}
 		switch {
-		case next.overrides[i] == o && !noted[o.id]:
+		case next.overrides[i] == o && !noted[o.ID]:
 			next.overrides = slices.Delete(next.overrides, i, i+1)
-		case o.weight > 0:
-			next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)} // all that segments have of it now
+		case o.Weight > 0:
+			next.overrides[i].held = held{uint32(o.Weight), covering(outputs, o.ID)} // all that segments have of it now
 		default:
 			next.overrides[i].held = held{}
 		}
 	}
 	for i := range next.overrides {
 		o := &next.overrides[i]
-		if slices.ContainsFunc(inputs, func(r row) bool { return r.name == o.in }) {
-			o.in = covering(outputs, o.id)
+		if slices.ContainsFunc(inputs, func(r segment.Row) bool { return r.Name == o.in }) {
+			o.in = covering(outputs, o.ID)
 		}
 	}
 	err = x.commit(ctx, cur, next)
@@ -244,10 +240,10 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 }
 
 // covering is the name of the output of a merge that a picture of its inputs is in: their ids do not overlap.
-func covering(outputs []row, id pet.ID) uint64 {
+func covering(outputs []segment.Row, id pet.ID) uint64 {
 	for _, r := range outputs {
-		if r.covers(id) {
-			return r.name
+		if r.Covers(id) {
+			return r.Name
 		}
 	}
 	return 0
@@ -263,7 +259,7 @@ func (x *Index) collect(ctx context.Context) error {
 	if cur.etag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
 		return nil
 	}
-	orphans, err := x.orphans(ctx, cur.root)
+	orphans, err := x.segments.Others(ctx, cur.rows, collectAge)
 	if err != nil || len(orphans) == 0 {
 		return err
 	}
@@ -275,22 +271,4 @@ func (x *Index) collect(ctx context.Context) error {
 		return err
 	}
 	return x.store.DeleteMany(ctx, orphans)
-}
-
-func (x *Index) orphans(ctx context.Context, r *root) (orphans []string, err error) {
-	prefix := "index/" + string(x.label) + "/segments/"
-	named := make(map[uint64]bool, len(r.rows))
-	for _, row := range r.rows {
-		named[row.name] = true
-	}
-	for o, err := range blob.All(ctx, x.store, prefix, "") {
-		if err != nil {
-			return nil, err
-		}
-		name, err := strconv.ParseUint(strings.TrimPrefix(o.Key, prefix), 16, 64)
-		if err == nil && !named[name] && x.now().Sub(o.Modified) > collectAge {
-			orphans = append(orphans, o.Key)
-		}
-	}
-	return orphans, nil
 }

@@ -66,7 +66,7 @@ var mistakes = []mistake{
 		`},
 	}, "set-against-set", "acked-not-there"},
 	{"spill of a picture with a key", []edit{
-		{"fold.go", "if noted[w.id] {", "if false {"},
+		{"fold.go", "if noted[w.ID] {", "if false {"},
 	}, "spill-against-add", "doubled"},
 	{"an unclear ADD tried again as an ADD", []edit{
 		{"journal/journal.go", "n.Add = false", ""},
@@ -76,9 +76,9 @@ var mistakes = []mistake{
 	}, "add-fails", "doubled"},
 	{"an ADD overwrites an override", []edit{
 		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
-		{"fold.go", "next.setTail(weighted{id, n.weight})", `
-			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.id == id })
-			next.setTail(weighted{id, n.weight})`},
+		{"fold.go", "next.setTail(segment.Entry{ID: id, Weight: n.Weight})", `
+			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.ID == id })
+			next.setTail(segment.Entry{ID: id, Weight: n.Weight})`},
 	}, "add-against-remove", "bytes-gone"},
 	{"an ADD stands beside an override", []edit{
 		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
@@ -136,13 +136,13 @@ var mistakes = []mistake{
 		{"merge.go", "case last.by == byOverride && last.old == mass:", "case last.by == byOverride:"},
 	}, "merge-of-some", "doubled"},
 	{"changed overrides dropped", []edit{
-		{"merge.go", "case next.overrides[i] == o && !noted[o.id]:", "case !noted[o.id]:"},
+		{"merge.go", "case next.overrides[i] == o && !noted[o.ID]:", "case !noted[o.ID]:"},
 	}, "merge-against-set", "acked-not-there"},
 	{"an override not told of the new segment", []edit{
-		{"merge.go", "o.in = covering(outputs, o.id)", "_ = covering(outputs, o.id)"},
+		{"merge.go", "o.in = covering(outputs, o.ID)", "_ = covering(outputs, o.ID)"},
 	}, "merge-against-set-of-another", "superseded"},
 	{"a changed override not told what was made of its picture", []edit{
-		{"merge.go", "next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)}", "_ = i"},
+		{"merge.go", "next.overrides[i].held = held{uint32(o.Weight), covering(outputs, o.ID)}", "_ = i"},
 	}, "merge-against-set", "superseded"},
 	{"epoch ignored", []edit{
 		{"merge.go", "if cur.epoch != base.epoch {", "if false {"},
@@ -248,7 +248,7 @@ var mistakes = []mistake{
 		{"check.go", "next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.reindexed = 0"},
 	}, "reindex-against-add", "doubled"},
 	{"reindex keeps in the tail what is in a segment", []edit{
-		{"check.go", "if !made.indexed[w.id] {", "if true {"},
+		{"check.go", "if !made.indexed[w.ID] {", "if true {"},
 	}, "reindex-against-add", "doubled"},
 }
 

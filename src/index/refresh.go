@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/segment"
 	"petpick/src/parallel"
 )
 
@@ -181,7 +182,7 @@ func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*
 		return nil, err
 	}
 	if v.root, err = decodeRoot(o.Body); err != nil {
-		return v, fmt.Errorf("%s: %w", o.Key, advise(err))
+		return v, fmt.Errorf("%s: %w", o.Key, segment.Advise(err))
 	}
 	return v, nil
 }
@@ -194,7 +195,7 @@ func (x *Index) publish(next *view) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {
-			x.cache.keep(next.root)
+			x.segments.Keep(next.rows)
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"petpick/src/box"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -32,37 +33,19 @@ var (
 type root struct {
 	version   uint64
 	epoch     uint64
-	crowd     uint32     // entries that the last fold carried
-	at        time.Time  // of its reading; to the millisecond
-	reindexed uint64     // in milliseconds of Unix time: pictures of older ADDs may be in a segment
-	rows      []row      // by the time of their listing
-	tail      []weighted // by id; no weight is 0
-	overrides []override // by id
-}
-
-// row describes a segment.
-type row struct {
-	name        uint64
-	n           uint32 // pictures
-	total       uint64 // the sum of their weights
-	first, last pet.ID
-}
-
-func (r row) covers(id pet.ID) bool {
-	return pet.Compare(r.first, id) <= 0 && pet.Compare(id, r.last) <= 0
-}
-
-// weighted is a picture with its weight.
-type weighted struct {
-	id     pet.ID
-	weight pet.Weight
+	crowd     uint32          // entries that the last fold carried
+	at        time.Time       // of its reading; to the millisecond
+	reindexed uint64          // in milliseconds of Unix time: pictures of older ADDs may be in a segment
+	rows      []segment.Row   // by the time of their listing
+	tail      []segment.Entry // by id; no weight is 0
+	overrides []override      // by id
 }
 
 // override is a picture whose truth was looked up again: it replaces what segments say of it.
 type override struct {
-	weighted        // weight 0 is a tombstone
-	held            // what segments say of it, which it supersedes
-	at       uint64 // when it was made, in milliseconds of Unix time
+	segment.Entry        // weight 0 is a tombstone
+	held                 // what segments say of it, which it supersedes
+	at            uint64 // when it was made, in milliseconds of Unix time
 }
 
 // held is what segments have of a picture.
@@ -71,27 +54,27 @@ type held struct {
 	in  uint64 // the name of the segment, or of one of them; 0 when there is none
 }
 
-func findWeighted(s []weighted, id pet.ID) (int, bool) {
-	return slices.BinarySearchFunc(s, id, func(w weighted, id pet.ID) int { return pet.Compare(w.id, id) })
+func findWeighted(s []segment.Entry, id pet.ID) (int, bool) {
+	return slices.BinarySearchFunc(s, id, func(w segment.Entry, id pet.ID) int { return pet.Compare(w.ID, id) })
 }
 
 func findOverride(s []override, id pet.ID) (int, bool) {
-	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return pet.Compare(o.id, id) })
+	return slices.BinarySearchFunc(s, id, func(o override, id pet.ID) int { return pet.Compare(o.ID, id) })
 }
 
 // setTail adds a picture, unless it is there.
-func (r *root) setTail(w weighted) {
-	if i, there := findWeighted(r.tail, w.id); !there {
+func (r *root) setTail(w segment.Entry) {
+	if i, there := findWeighted(r.tail, w.ID); !there {
 		r.tail = slices.Insert(r.tail, i, w)
 	}
 }
 
 // setOverride makes an override, which speaks for the picture instead of all else.
 func (r *root) setOverride(o override) {
-	if i, there := findWeighted(r.tail, o.id); there {
+	if i, there := findWeighted(r.tail, o.ID); there {
 		r.tail = slices.Delete(r.tail, i, i+1)
 	}
-	i, there := findOverride(r.overrides, o.id)
+	i, there := findOverride(r.overrides, o.ID)
 	if !there {
 		r.overrides = slices.Insert(r.overrides, i, o)
 	}
@@ -109,28 +92,22 @@ func (r *root) next() *root {
 // counts are the live pictures and the sum of their weights: an override knows what it supersedes, so both are exact.
 func (r *root) counts() (pictures int, total uint64) {
 	for _, row := range r.rows {
-		pictures, total = pictures+int(row.n), total+row.total
+		pictures, total = pictures+int(row.N), total+row.Total
 	}
 	for _, w := range r.tail {
-		pictures, total = pictures+1, total+uint64(w.weight)
+		pictures, total = pictures+1, total+uint64(w.Weight)
 	}
 	for _, o := range r.overrides {
-		if o.weight > 0 {
+		if o.Weight > 0 {
 			pictures++
 		}
 		if o.old > 0 {
 			pictures--
 		}
-		total += uint64(o.weight) - uint64(o.old)
+		total += uint64(o.Weight) - uint64(o.old)
 	}
 	return pictures, total
 }
-
-func appendWeighted(b []byte, w weighted) []byte {
-	return le.AppendUint32(append(b, w.id[:]...), uint32(w.weight))
-}
-
-func weightedAt(b []byte) weighted { return weighted{pet.ID(b[:16]), pet.Weight(le.Uint32(b[16:]))} }
 
 func (r *root) encode(nonce uint64) []byte {
 	b := rootBox.Begin(rootHeader + len(r.rows)*rowSize + len(r.tail)*tailSize + len(r.overrides)*overrideSize + 4)
@@ -145,16 +122,16 @@ func (r *root) encode(nonce uint64) []byte {
 	b = le.AppendUint64(b, uint64(r.at.UnixMilli()))
 	b = le.AppendUint64(b, r.reindexed)
 	for _, row := range r.rows {
-		b = le.AppendUint64(b, row.name)
-		b = le.AppendUint32(b, row.n)
-		b = le.AppendUint64(b, row.total)
-		b = append(append(b, row.first[:]...), row.last[:]...)
+		b = le.AppendUint64(b, row.Name)
+		b = le.AppendUint32(b, row.N)
+		b = le.AppendUint64(b, row.Total)
+		b = append(append(b, row.First[:]...), row.Last[:]...)
 	}
 	for _, w := range r.tail {
-		b = appendWeighted(b, w)
+		b = segment.AppendEntry(b, w)
 	}
 	for _, o := range r.overrides {
-		b = le.AppendUint32(appendWeighted(b, o.weighted), o.old)
+		b = le.AppendUint32(segment.AppendEntry(b, o.Entry), o.old)
 		b = le.AppendUint64(le.AppendUint64(b, o.in), o.at)
 	}
 	return box.Seal(b)
@@ -171,17 +148,17 @@ func decodeRoot(b []byte) (*root, error) {
 		return nil, fmt.Errorf("root: %w: %d bytes for %d segments, %d in the tail, %d overrides", ErrFormat, len(b), rows, tail, overrides)
 	}
 	b = b[rootHeader:]
-	r.rows, r.tail, r.overrides = make([]row, rows), make([]weighted, tail), make([]override, overrides)
+	r.rows, r.tail, r.overrides = make([]segment.Row, rows), make([]segment.Entry, tail), make([]override, overrides)
 	for i := range r.rows {
-		r.rows[i] = row{name: le.Uint64(b), n: le.Uint32(b[8:]), total: le.Uint64(b[12:]), first: pet.ID(b[20:36]), last: pet.ID(b[36:52])}
+		r.rows[i] = segment.Row{Name: le.Uint64(b), N: le.Uint32(b[8:]), Total: le.Uint64(b[12:]), First: pet.ID(b[20:36]), Last: pet.ID(b[36:52])}
 		b = b[rowSize:]
 	}
 	for i := range r.tail {
-		r.tail[i] = weightedAt(b)
+		r.tail[i] = segment.EntryAt(b)
 		b = b[tailSize:]
 	}
 	for i := range r.overrides {
-		r.overrides[i] = override{weightedAt(b), held{le.Uint32(b[20:]), le.Uint64(b[24:])}, le.Uint64(b[32:])}
+		r.overrides[i] = override{segment.EntryAt(b), held{le.Uint32(b[20:]), le.Uint64(b[24:])}, le.Uint64(b[32:])}
 		b = b[overrideSize:]
 	}
 	return r, r.check()
@@ -190,18 +167,18 @@ func decodeRoot(b []byte) (*root, error) {
 // check refuses what could not be drawn from.
 func (r *root) check() error {
 	for i, row := range r.rows {
-		if n := uint64(row.n); n == 0 || n > maxSegment || row.total < n || row.total > n*uint64(pet.MaxWeight) || pet.Compare(row.first, row.last) > 0 {
-			return fmt.Errorf("root: %w: segment %d: %d pictures of total %d, from %s to %s", ErrFormat, i, n, row.total, row.first, row.last)
+		if n := uint64(row.N); n == 0 || n > segment.Max || row.Total < n || row.Total > n*uint64(pet.MaxWeight) || pet.Compare(row.First, row.Last) > 0 {
+			return fmt.Errorf("root: %w: segment %d: %d pictures of total %d, from %s to %s", ErrFormat, i, n, row.Total, row.First, row.Last)
 		}
 	}
 	for i, w := range r.tail {
-		if w.weight == 0 || w.weight > pet.MaxWeight || i > 0 && pet.Compare(r.tail[i-1].id, w.id) >= 0 {
-			return fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.id, w.weight)
+		if w.Weight == 0 || w.Weight > pet.MaxWeight || i > 0 && pet.Compare(r.tail[i-1].ID, w.ID) >= 0 {
+			return fmt.Errorf("root: %w: %s of weight %d in the tail", ErrFormat, w.ID, w.Weight)
 		}
 	}
 	for i, o := range r.overrides {
-		if o.weight > pet.MaxWeight || i > 0 && pet.Compare(r.overrides[i-1].id, o.id) >= 0 {
-			return fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.id, o.weight)
+		if o.Weight > pet.MaxWeight || i > 0 && pet.Compare(r.overrides[i-1].ID, o.ID) >= 0 {
+			return fmt.Errorf("root: %w: override %s of weight %d", ErrFormat, o.ID, o.Weight)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -144,8 +145,8 @@ type host struct {
 	r      *run
 	n      int
 	x      *Index
-	rnd    Source
-	aims   Source // of draws
+	rnd    segment.Source
+	aims   segment.Source // of draws
 	ctx    context.Context
 	cancel context.CancelFunc
 	dead   bool

@@ -11,6 +11,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/index/drawtest"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -18,7 +19,7 @@ import (
 // Draws over everything that a root can have: several segments, some in memory and some not, a tail, changed weights, removals, a
 // paused heavyweight.
 func TestDistributionOverSegments(t *testing.T) {
-	for name, memory := range map[string]int64{"all in memory": 1 << 30, "one in memory": 40 * recBytes, "none in memory": 1} {
+	for name, memory := range map[string]int64{"all in memory": 1 << 30, "one in memory": 40 * segment.Bytes, "none in memory": 1} {
 		for _, absorb := range []int{1000, 1} { // with overrides, and with them absorbed
 			t.Run(fmt.Sprintf("%s, absorb %d", name, absorb), func(t *testing.T) {
 				w := newBuckets()
@@ -151,7 +152,7 @@ func TestLongJournal(t *testing.T) {
 func TestTendWhenNothingCanBeDeleted(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
-	x.use(undeletable{x.store})
+	x.use(undeletable{x.store}, defaultMemory)
 	if _, err := x.journal.Post(t.Context(), journal.Note{ID: idAt(1, 3), Add: true, Weight: 1, Date: w.clock()}); err != nil {
 		t.Fatal(err)
 	}

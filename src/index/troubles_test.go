@@ -13,6 +13,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -58,7 +59,7 @@ func TestReindexThatDiesAfterItsSwap(t *testing.T) {
 	w.now.Add(int64(time.Hour))
 	ctx, cancel := context.WithCancel(t.Context())
 	x, store := w.process(), blobtest.NewFaulty(w.store)
-	x.use(store)
+	x.use(store, defaultMemory)
 	store.Fail(nil, func(op blobtest.Op, _ string) error {
 		if op == blobtest.Swap {
 			cancel()
@@ -240,22 +241,18 @@ func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 	x := w.process() // 16 in a segment, 12 overrides, 3 are worth a merge
 	r := &root{version: 1}
 	for _, numbers := range [][2]int{{0, 16}, {0, 8}, {16, 32}} {
-		var pictures []weighted
+		var pictures []segment.Entry
 		for i := numbers[0]; i < numbers[1]; i++ {
-			pictures = append(pictures, weighted{idOf(i), 5})
+			pictures = append(pictures, segment.Entry{ID: idOf(i), Weight: 5})
 		}
-		slices.SortFunc(pictures, func(a, b weighted) int { return pet.Compare(a.id, b.id) })
-		row, err := x.putSegment(t.Context(), bodyOf(segmentOf(pictures)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.rows = append(r.rows, row)
+		slices.SortFunc(pictures, func(a, b segment.Entry) int { return pet.Compare(a.ID, b.ID) })
+		r.rows = append(r.rows, stored(t, x, pictures))
 	}
 	for i := range 8 { // the doubled ones, mended
-		r.setOverride(override{weighted{idOf(i), 5}, held{10, r.rows[1].name}, 1})
+		r.setOverride(override{segment.Entry{ID: idOf(i), Weight: 5}, held{10, r.rows[1].Name}, 1})
 	}
 	for i := 16; i < 20; i++ { // and removals of pictures in the third segment
-		r.setOverride(override{weighted{idOf(i), 0}, held{5, r.rows[2].name}, 1})
+		r.setOverride(override{segment.Entry{ID: idOf(i), Weight: 0}, held{5, r.rows[2].Name}, 1})
 	}
 	if _, err := w.store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
@@ -306,16 +303,12 @@ func TestTouchesOverManySegments(t *testing.T) {
 			first[13], first[14], first[15] = byte(i>>8), byte(i), byte(pet.PNG)
 			last = first
 			last[0] = 0xFF
-			row, err := x.putSegment(t.Context(), newBody(2).add(weighted{first, 5}).add(weighted{last, 5}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.rows = append(r.rows, row)
+			r.rows = append(r.rows, stored(t, x, []segment.Entry{{ID: first, Weight: 5}, {ID: last, Weight: 5}}))
 		}
 		if _, err := store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
 			t.Fatal(err)
 		}
-		x.use(&prefixLimit{Store: store})
+		x.use(&prefixLimit{Store: store}, defaultMemory)
 		for i := range 24 {
 			if _, err := x.journal.Post(t.Context(), journal.Note{ID: idOf(i)}); err != nil {
 				t.Fatal(err)

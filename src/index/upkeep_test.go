@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -34,20 +35,16 @@ func (c chore) prepare(tb testing.TB) {
 	r := &root{version: 1, rows: rows}
 	each := c.Real / c.Segments
 	for s := range c.Segments {
-		recs := make([]rec, each)
-		for i := range recs {
-			recs[i].id, recs[i].weight = idAt(i*c.Segments+s, c.Real), pet.Weight(1+i%1000)
+		pictures := make([]segment.Entry, each)
+		for i := range pictures {
+			pictures[i] = segment.Entry{ID: idAt(i*c.Segments+s, c.Real), Weight: pet.Weight(1 + i%1000)}
 		}
-		row, err := layout.putSegment(tb.Context(), bodyOf(newSegment(recs)))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		r.rows = append(r.rows, row)
+		r.rows = append(r.rows, stored(tb, layout, pictures))
 	}
 	for i := range c.Overrides { // pictures of the first segment: every other one is paused
 		at := i * (each / c.Overrides)
 		r.overrides = append(r.overrides, override{
-			weighted: weighted{idAt(at*c.Segments, c.Real), pet.Weight(i % 2 * 2000)}, held: held{uint32(1 + at%1000), r.rows[len(rows)].name}, at: 1,
+			Entry: segment.Entry{ID: idAt(at*c.Segments, c.Real), Weight: pet.Weight(i % 2 * 2000)}, held: held{uint32(1 + at%1000), r.rows[len(rows)].Name}, at: 1,
 		})
 	}
 	if err := os.WriteFile(c.Dir+"/before", r.encode(1), 0o600); err != nil {
@@ -68,7 +65,7 @@ func (c chore) undo(tb testing.TB) {
 	x := Open(Config{Label: "cat"})
 	listed := map[string]bool{}
 	for _, row := range r.rows {
-		listed[x.segmentKey(row.name)] = true
+		listed[x.segments.Key(row.Name)] = true
 	}
 	page, err := c.files().List(tb.Context(), "index/cat/segments/", "", 0)
 	if err != nil {
@@ -90,7 +87,7 @@ func (c chore) undo(tb testing.TB) {
 func (c chore) do(tb testing.TB) {
 	x := Open(Config{Label: "cat", Photos: blob.NewMemory(nil)})
 	store, _ := newSynthetic(c.files(), x, c.Synthetic)
-	x.use(store)
+	x.use(store, defaultMemory)
 	if err := x.Tend(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
@@ -195,7 +192,7 @@ func TestChore(t *testing.T) {
 // The benchmarks' upkeep is a real one.
 func TestUpkeepOnDisk(t *testing.T) {
 	for _, c := range []chore{
-		{Real: 4000, Segments: 4, Synthetic: 3 * maxSegment},
+		{Real: 4000, Segments: 4, Synthetic: 3 * segment.Max},
 		{Real: 4000, Segments: 1, Overrides: 400},
 	} {
 		c.Dir = t.TempDir()
@@ -213,8 +210,8 @@ func BenchmarkMerge(b *testing.B) {
 	b.Run("segments=4/pictures=1000000/overrides=0", func(b *testing.B) {
 		chore{Real: 1_000_000, Segments: 4}.benchmark(b)
 	})
-	b.Run(fmt.Sprintf("segments=1/pictures=%d/overrides=%d", maxSegment, maxOverrides), func(b *testing.B) {
-		chore{Real: maxSegment, Segments: 1, Overrides: maxOverrides}.benchmark(b)
+	b.Run(fmt.Sprintf("segments=1/pictures=%d/overrides=%d", segment.Max, maxOverrides), func(b *testing.B) {
+		chore{Real: segment.Max, Segments: 1, Overrides: maxOverrides}.benchmark(b)
 	})
 }
 
@@ -223,7 +220,7 @@ func BenchmarkMerge(b *testing.B) {
 func BenchmarkUpkeep(b *testing.B) {
 	for _, n := range growingSizes {
 		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
-			merged := min(n, maxSegment)
+			merged := min(n, segment.Max)
 			chore{Real: merged, Segments: 4, Synthetic: n - merged}.benchmark(b)
 		})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -39,8 +40,9 @@ func (w *buckets) processOn(photos, store blob.Store) *Index {
 }
 
 // use has the index's objects in another store.
-func (x *Index) use(store blob.Store) {
+func (x *Index) use(store blob.Store, memory int64) {
 	x.store, x.journal = store, journal.Open(x.label, store, x.rnd, x.log)
+	x.segments = segment.Open(segment.Config{Label: x.label, Store: store, Now: x.now, Rand: x.rnd, Log: x.log, Memory: memory, Loaded: x.loaded})
 }
 
 // picture is the i-th of the pictures that tests upload.
@@ -80,34 +82,34 @@ func (w *buckets) mass(ctx context.Context, r *root) (map[pet.ID]pet.Weight, err
 	}
 	old, in := map[pet.ID]uint32{}, map[pet.ID]uint64{}
 	for _, row := range r.rows {
-		o, err := w.store.Get(ctx, fmt.Sprintf("index/cat/segments/%016x", row.name), "")
+		o, err := w.store.Get(ctx, fmt.Sprintf("index/cat/segments/%016x", row.Name), "")
 		if err != nil {
 			return nil, fmt.Errorf("dangling-segment: root version %d lists it: %w", r.version, err)
 		}
-		s, err := decodeSegment(o.Body, row)
+		s, err := segment.Decode(o.Body, row)
 		if err != nil {
 			return nil, fmt.Errorf("format: %w", err)
 		}
-		for _, p := range s.recs {
-			if _, overridden := findOverride(r.overrides, p.id); overridden {
-				old[p.id] += uint32(p.weight)
-				in[p.id] = row.name
-			} else if err := add(p.id, p.weight, "a segment"); err != nil {
+		for p := range s.All() {
+			if _, overridden := findOverride(r.overrides, p.ID); overridden {
+				old[p.ID] += uint32(p.Weight)
+				in[p.ID] = row.Name
+			} else if err := add(p.ID, p.Weight, "a segment"); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, t := range r.tail {
-		if err := add(t.id, t.weight, "the tail"); err != nil {
+		if err := add(t.ID, t.Weight, "the tail"); err != nil {
 			return nil, err
 		}
 	}
 	for _, o := range r.overrides {
-		if err := add(o.id, o.weight, "overrides"); err != nil {
+		if err := add(o.ID, o.Weight, "overrides"); err != nil {
 			return nil, err
 		}
-		if old[o.id] != o.old || in[o.id] != o.in {
-			return nil, fmt.Errorf("superseded: override of %s supersedes %d in %x, the root says %d in %x, root version %d", o.id, old[o.id], in[o.id], o.old, o.in, r.version)
+		if old[o.ID] != o.old || in[o.ID] != o.in {
+			return nil, fmt.Errorf("superseded: override of %s supersedes %d in %x, the root says %d in %x, root version %d", o.ID, old[o.ID], in[o.ID], o.old, o.in, r.version)
 		}
 	}
 	if n, total := r.counts(); n != len(mass) || total != sum(mass) {
