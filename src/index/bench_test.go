@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
@@ -136,10 +137,10 @@ var growingSizes = []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_
 func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 	inner := blob.NewMemory(nil)
 	x := Open(Config{Label: "cat", Memory: 1})
-	tail := someTail(min(pictures, maxTail))
+	tail := someTail(min(pictures, root.MaxTail))
 	store, rows := newSynthetic(inner, x, pictures-len(tail))
-	r := &root{version: 1, rows: rows, tail: tail}
-	if _, err := inner.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	r := &root.Root{Version: 1, Rows: rows, Tail: tail}
+	if _, err := inner.Create(b.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
 		b.Fatal(err)
 	}
 	counting := &metered{Store: store}
@@ -157,19 +158,19 @@ func someTail(n int) []segment.Entry {
 
 // BenchmarkDecodeRoot is a root of a billion pictures: 954 segments and a full tail, without overrides and with as many as there may be.
 func BenchmarkDecodeRoot(b *testing.B) {
-	for _, overrides := range []int{0, maxOverrides} {
-		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", maxTail, overrides), func(b *testing.B) {
-			r := &root{version: 1, tail: someTail(maxTail)}
+	for _, overrides := range []int{0, root.MaxOverrides} {
+		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", root.MaxTail, overrides), func(b *testing.B) {
+			r := &root.Root{Version: 1, Tail: someTail(root.MaxTail)}
 			for name := range uint64(954) {
-				r.rows = append(r.rows, syntheticRow(name, segment.Max))
+				r.Rows = append(r.Rows, syntheticRow(name, segment.Max))
 			}
 			for i := range overrides {
-				r.overrides = append(r.overrides, override{Entry: segment.Entry{ID: idAt(i, overrides), Weight: 2000}, held: held{1000, uint64(i % 954)}, at: 1})
+				r.Overrides = append(r.Overrides, root.Override{Entry: segment.Entry{ID: idAt(i, overrides), Weight: 2000}, Held: root.Held{Old: 1000, In: uint64(i % 954)}, At: 1})
 			}
-			body := r.encode(1)
+			body := r.Encode(1)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := decodeRoot(body); err != nil {
+				if _, err := root.Decode(body); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -203,7 +204,7 @@ func residentBytes(tb testing.TB, n int) float64 {
 	inner := blob.NewMemory(nil)
 	layout := Open(Config{Label: "cat"})
 	store, rows := newSynthetic(inner, layout, n)
-	if _, err := inner.Create(tb.Context(), layout.rootKey(), (&root{version: 1, rows: rows}).encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(tb.Context(), layout.rootKey(), (&root.Root{Version: 1, Rows: rows}).Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	counting := &metered{Store: store}

@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 )
 
@@ -33,11 +34,11 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 	inner := blob.NewMemory(clock)
 	layout := Open(Config{Label: "cat"})
 	store, rows := newSynthetic(inner, layout, pictures)
-	r := &root{version: 1, rows: rows}
+	r := &root.Root{Version: 1, Rows: rows}
 	for i := range tail {
-		r.tail = append(r.tail, segment.Entry{ID: idAt(i, tail), Weight: 1000})
+		r.Tail = append(r.Tail, segment.Entry{ID: idAt(i, tail), Weight: 1000})
 	}
-	if _, err := inner.Create(t.Context(), layout.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(t.Context(), layout.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	faulty := blobtest.NewFaulty(store)
@@ -88,10 +89,10 @@ func (c *counted) pass(d time.Duration) { c.mu.Lock(); c.now = c.now.Add(d); c.m
 func TestCallsOfADrawWhateverTheSize(t *testing.T) {
 	for name, size := range map[string]struct{ tail, pictures int }{
 		"one picture":      {1, 0},
-		"a tail":           {maxTail, 0},
+		"a tail":           {root.MaxTail, 0},
 		"three segments":   {0, 3 * segment.Max},
 		"a billion":        {0, 1_000_000_000},
-		"954 and the tail": {maxTail, 954 * segment.Max},
+		"954 and the tail": {root.MaxTail, 954 * segment.Max},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCounted(t, size.tail, size.pictures, 1)

@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
@@ -39,17 +40,17 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 		if err != nil {
 			return err
 		}
-		err = x.checkRoot(ctx, base.root, &done, repair, report, progress)
-		if !errors.Is(err, blob.ErrNotFound) || base.version == version {
+		err = x.checkRoot(ctx, base.Root, &done, repair, report, progress)
+		if !errors.Is(err, blob.ErrNotFound) || base.Version == version {
 			return err
 		}
-		version = base.version // a merge has replaced a segment, perhaps: go on by the root that lists its successor
+		version = base.Version // a merge has replaced a segment, perhaps: go on by the root that lists its successor
 	}
 }
 
 // checkRoot compares a root with the truth, from one picture on.
-func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
-	sources := append(x.segmentsOf(ctx, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.told(ctx, *done, progress))
+func (x *Index) checkRoot(ctx context.Context, r *root.Root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
+	sources := append(x.segmentsOf(ctx, r.Rows, *done), tailOf(r.Tail), overridesOf(r.Overrides), x.told(ctx, *done, progress))
 	for group, err := range sorted.Groups(compareClaims, sources...) {
 		if err != nil {
 			return err
@@ -133,13 +134,13 @@ func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int,
 	if err != nil {
 		return 0, 0, err
 	}
-	if i, there := findOverride(v.overrides, id); there {
-		return uint64(v.overrides[i].Weight), 1, nil
+	if i, there := root.FindOverride(v.Overrides, id); there {
+		return uint64(v.Overrides[i].Weight), 1, nil
 	}
-	h, copies, err := x.heldIn(ctx, v.rows, id)
-	mass = uint64(h.old)
-	if i, there := findWeighted(v.tail, id); there {
-		mass, copies = mass+uint64(v.tail[i].Weight), copies+1
+	h, copies, err := x.heldIn(ctx, v.Rows, id)
+	mass = uint64(h.Old)
+	if i, there := root.Find(v.Tail, id); there {
+		mass, copies = mass+uint64(v.Tail[i].Weight), copies+1
 	}
 	return mass, copies, err
 }
@@ -170,7 +171,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 	if err != nil {
 		return err
 	}
-	made, err := x.rebuild(ctx, base.root, report, progress)
+	made, err := x.rebuild(ctx, base.Root, report, progress)
 	if err != nil {
 		return err
 	}
@@ -217,13 +218,13 @@ var errMerged = errors.New("segments were merged meanwhile")
 func (x *Index) readable(ctx context.Context) (*view, error) {
 	v, err := x.readRoot(ctx, nil, x.now())
 	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) {
-		v.root, err = &root{}, nil
+		v.Root, err = &root.Root{}, nil
 	}
 	return v, err
 }
 
 // rebuild writes segments of all photos that have a weight.
-func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
+func (x *Index) rebuild(ctx context.Context, base *root.Root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
 	made.began, made.indexed = x.now(), map[pet.ID]bool{}
 	made.since = made.began.Add(-clocks)
 	out := x.segments.Writer(x.limits.segment)
@@ -243,7 +244,7 @@ func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), pro
 		if w.At.After(made.youngest) {
 			made.youngest = w.At
 		}
-		if _, inTail := findWeighted(base.tail, w.ID); inTail || !w.At.Before(made.since) {
+		if _, inTail := root.Find(base.Tail, w.ID); inTail || !w.At.Before(made.since) {
 			made.indexed[w.ID] = true
 		}
 		if err := out.Add(ctx, segment.Entry{ID: w.ID, Weight: w.Weight}); err != nil {
@@ -313,18 +314,18 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 	if err != nil {
 		return err
 	}
-	ids, err := x.carried(ctx, cur.root, seen, changed)
+	ids, err := x.carried(ctx, cur.Root, seen, changed)
 	if err != nil {
 		return err
 	}
 	// Versions only grow, also where the old root is gone and its version with it.
-	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: made.rows, at: cur.at, crowd: cur.crowd}
+	next := &root.Root{Version: max(cur.Version+1, uint64(x.now().UnixMilli())), Epoch: cur.Epoch + 1, Rows: made.rows, At: cur.At, Crowd: cur.Crowd}
 	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: its PUT may have taken long
-		next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
+		next.Reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
 	}
-	for _, w := range cur.tail {
+	for _, w := range cur.Tail {
 		if !made.indexed[w.ID] {
-			next.setTail(w)
+			next.SetTail(w)
 		}
 	}
 	found := make([]finding, len(ids))
@@ -334,7 +335,7 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 	}
 	for i, f := range found {
 		if !f.same {
-			next.setOverride(override{segment.Entry{ID: ids[i], Weight: f.weight}, f.held, uint64(x.now().UnixMilli())})
+			next.SetOverride(root.Override{Entry: segment.Entry{ID: ids[i], Weight: f.weight}, Held: f.held, At: uint64(x.now().UnixMilli())})
 		}
 	}
 	return x.commit(ctx, cur, next)
@@ -342,20 +343,20 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 
 // carried are the pictures that install looks at; errMerged when a merge was here since the root was seen. Of uploads there may be too
 // many: they are touched afterwards.
-func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pet.ID) ([]pet.ID, error) {
-	for _, r := range seen.rows {
-		if !slices.Contains(cur.rows, r) {
+func (x *Index) carried(ctx context.Context, cur *root.Root, seen *view, changed []pet.ID) ([]pet.ID, error) {
+	for _, r := range seen.Rows {
+		if !slices.Contains(cur.Rows, r) {
 			return nil, errMerged
 		}
 	}
 	ids := slices.Clone(changed)
-	for _, o := range cur.overrides {
-		if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
+	for _, o := range cur.Overrides {
+		if o.At >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
 			ids = append(ids, o.ID)
 		}
 	}
-	for _, r := range cur.rows {
-		if slices.Contains(seen.rows, r) || len(ids)+int(r.N) > maxCarried {
+	for _, r := range cur.Rows {
+		if slices.Contains(seen.Rows, r) || len(ids)+int(r.N) > maxCarried {
 			continue
 		}
 		for p, err := range x.segments.Pictures(ctx, r, pet.ID{}) {

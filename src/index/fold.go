@@ -9,6 +9,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/journal"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
@@ -53,21 +54,21 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 	if err != nil || len(notes) == 0 {
 		return folded{}, err
 	}
-	next, applied, err := x.apply(ctx, base.root, notes)
+	next, applied, err := x.apply(ctx, base.Root, notes)
 	if err != nil {
 		return folded{}, err
 	}
 	if err := x.spill(ctx, next, notes, complete); err != nil {
 		return folded{}, err
 	}
-	next.crowd, next.at = uint32(len(applied)), base.sent
+	next.Crowd, next.At = uint32(len(applied)), base.sent
 	if err := x.commit(ctx, base, next); err != nil {
 		return folded{}, err
 	}
 	if err := x.store.DeleteMany(ctx, applied); err != nil {
 		x.log.WarnContext(ctx, "journal entries not deleted: they will be folded again, to no effect", "label", x.label, "error", err)
 	}
-	f := folded{next.version, make(map[string]bool, len(applied))}
+	f := folded{next.Version, make(map[string]bool, len(applied))}
 	for _, key := range applied {
 		f.keys[key] = true
 	}
@@ -75,20 +76,20 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 }
 
 // apply makes the next root of a root and the journal. Entries whose truth cannot be read are left for later.
-func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (next *root, applied []string, err error) {
-	next = base.next()
+func (x *Index) apply(ctx context.Context, base *root.Root, notes []journal.Note) (next *root.Root, applied []string, err error) {
+	next = base.Next()
 	byID := map[pet.ID][]journal.Note{}
 	for _, n := range notes {
 		byID[n.ID] = append(byID[n.ID], n)
 	}
 	var touched []pet.ID
 	for id, group := range byID {
-		if !isPlainAdd(base, group) || group[0].Date.UnixMilli() < int64(base.reindexed) { // it may be in a segment
+		if !isPlainAdd(base, group) || group[0].Date.UnixMilli() < int64(base.Reindexed) { // it may be in a segment
 			touched = append(touched, id)
 			continue
 		}
 		if n := group[0]; n.Weight > 0 { // one that was folded before, and not deleted, is there
-			next.setTail(segment.Entry{ID: id, Weight: n.Weight})
+			next.SetTail(segment.Entry{ID: id, Weight: n.Weight})
 		}
 		applied = append(applied, group[0].Key)
 	}
@@ -104,10 +105,10 @@ func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (ne
 	now := uint64(x.now().UnixMilli())
 	for i, id := range touched {
 		f := found[i]
-		_, known := findOverride(next.overrides, id)
+		_, known := root.FindOverride(next.Overrides, id)
 		group := byID[id]
-		fresh := !f.same && f.held.old == 0 && isPlainAdd(base, group) && f.weight == group[0].Weight && f.weight > 0
-		if f.err == nil && !f.same && !fresh && !known && len(next.overrides) >= x.limits.overrides {
+		fresh := !f.same && f.held.Old == 0 && isPlainAdd(base, group) && f.weight == group[0].Weight && f.weight > 0
+		if f.err == nil && !f.same && !fresh && !known && len(next.Overrides) >= x.limits.overrides {
 			f.err = errors.New("overrides are full until the next merge")
 		}
 		if f.err != nil {
@@ -116,9 +117,9 @@ func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (ne
 		}
 		switch {
 		case fresh:
-			next.setTail(segment.Entry{ID: id, Weight: f.weight})
+			next.SetTail(segment.Entry{ID: id, Weight: f.weight})
 		case !f.same:
-			next.setOverride(override{segment.Entry{ID: id, Weight: f.weight}, f.held, now})
+			next.SetOverride(root.Override{Entry: segment.Entry{ID: id, Weight: f.weight}, Held: f.held, At: now})
 		}
 		for _, n := range group {
 			applied = append(applied, n.Key)
@@ -129,8 +130,8 @@ func (x *Index) apply(ctx context.Context, base *root, notes []journal.Note) (ne
 }
 
 // isPlainAdd: a single ADD, in time, of a picture that no override speaks of. Everything else is a reason to look at the truth.
-func isPlainAdd(base *root, group []journal.Note) bool {
-	_, overridden := findOverride(base.overrides, group[0].ID)
+func isPlainAdd(base *root.Root, group []journal.Note) bool {
+	_, overridden := root.FindOverride(base.Overrides, group[0].ID)
 	n := group[0]
 	return len(group) == 1 && n.Add && !overridden && n.Landed.Sub(n.Date) <= lateAdd
 }
@@ -138,18 +139,18 @@ func isPlainAdd(base *root, group []journal.Note) bool {
 // finding is the truth of a picture beside what the root says.
 type finding struct {
 	weight pet.Weight
-	held   held
+	held   root.Held
 	same   bool // the root says so already, and by an entry that no ADD can still double
 	err    error
 }
 
 // examine reads the truth of pictures, after the root was read.
-func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]finding, error) {
+func (x *Index) examine(ctx context.Context, base *root.Root, ids []pet.ID) ([]finding, error) {
 	found := make([]finding, len(ids))
 	within, cancel := context.WithTimeout(ctx, examineBudget)
 	defer cancel()
 	// Few at a time where each costs many calls: some must be done when the time is up.
-	wide := max(1, min(64, 512/max(1, len(base.rows))))
+	wide := max(1, min(64, 512/max(1, len(base.Rows))))
 	_ = parallel.Each(len(ids), wide, func(i int) error {
 		if found[i].err = within.Err(); found[i].err == nil {
 			found[i] = x.examineOne(within, base, ids[i])
@@ -159,10 +160,10 @@ func (x *Index) examine(ctx context.Context, base *root, ids []pet.ID) ([]findin
 	return found, ctx.Err()
 }
 
-func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f finding) {
-	if i, there := findOverride(base.overrides, id); there {
+func (x *Index) examineOne(ctx context.Context, base *root.Root, id pet.ID) (f finding) {
+	if i, there := root.FindOverride(base.Overrides, id); there {
 		// Its age counts from the last time that it was needed: a young one guards against an ADD that is still on its way.
-		f.held = base.overrides[i].held
+		f.held = base.Overrides[i].Held
 		f.weight, f.err = x.truth.Weigh(ctx, id)
 		return f
 	}
@@ -172,7 +173,7 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 			f.weight, err = x.truth.Weigh(ctx, id)
 			return err
 		}
-		f.held, copies, err = x.heldIn(ctx, base.rows, id)
+		f.held, copies, err = x.heldIn(ctx, base.Rows, id)
 		return err
 	})
 	if f.err != nil {
@@ -180,16 +181,16 @@ func (x *Index) examineOne(ctx context.Context, base *root, id pet.ID) (f findin
 	}
 	// A picture comes into the tail, and from there into a segment, by its ADD, which comes once. If it is there with the right
 	// weight, nothing is left to do. If it is nowhere, its ADD may still land: an override meets it.
-	if i, inTail := findWeighted(base.tail, id); inTail {
-		f.same = copies == 0 && base.tail[i].Weight == f.weight
+	if i, inTail := root.Find(base.Tail, id); inTail {
+		f.same = copies == 0 && base.Tail[i].Weight == f.weight
 	} else {
-		f.same = copies == 1 && f.held.old == uint32(f.weight)
+		f.same = copies == 1 && f.held.Old == uint32(f.weight)
 	}
 	return f
 }
 
 // heldIn is what segments have of a picture, and how many of them.
-func (x *Index) heldIn(ctx context.Context, rows []segment.Row, id pet.ID) (h held, copies int, err error) {
+func (x *Index) heldIn(ctx context.Context, rows []segment.Row, id pet.ID) (h root.Held, copies int, err error) {
 	weights := make([]pet.Weight, len(rows))
 	err = parallel.Each(len(rows), 64, func(i int) (err error) {
 		if err = ctx.Err(); err == nil {
@@ -199,7 +200,7 @@ func (x *Index) heldIn(ctx context.Context, rows []segment.Row, id pet.ID) (h he
 	})
 	for i, w := range weights {
 		if w > 0 {
-			h, copies = held{h.old + uint32(w), rows[i].Name}, copies+1
+			h, copies = root.Held{Old: h.Old + uint32(w), In: rows[i].Name}, copies+1
 		}
 	}
 	return h, copies, err
@@ -207,8 +208,8 @@ func (x *Index) heldIn(ctx context.Context, rows []segment.Row, id pet.ID) (h he
 
 // spill moves the tail into a segment when it is over its limit: only pictures without an entry in the journal, which was read
 // whole. One whose entry is folded again must still be found in the tail.
-func (x *Index) spill(ctx context.Context, next *root, notes []journal.Note, complete bool) (err error) {
-	if len(next.tail) <= x.limits.tail || len(next.rows) >= maxSegments {
+func (x *Index) spill(ctx context.Context, next *root.Root, notes []journal.Note, complete bool) (err error) {
+	if len(next.Tail) <= x.limits.tail || len(next.Rows) >= root.MaxSegments {
 		return nil
 	}
 	noted := map[pet.ID]bool{}
@@ -221,8 +222,8 @@ func (x *Index) spill(ctx context.Context, next *root, notes []journal.Note, com
 		noted[n.ID] = true
 	}
 	var kept []segment.Entry
-	out := x.segments.Writer(len(next.tail))
-	for _, w := range next.tail {
+	out := x.segments.Writer(len(next.Tail))
+	for _, w := range next.Tail {
 		if noted[w.ID] {
 			kept = append(kept, w)
 		} else if err := out.Add(ctx, w); err != nil {
@@ -231,20 +232,20 @@ func (x *Index) spill(ctx context.Context, next *root, notes []journal.Note, com
 	}
 	rows, err := out.Close(ctx)
 	if err == nil {
-		next.rows, next.tail = append(next.rows, rows...), kept
+		next.Rows, next.Tail = append(next.Rows, rows...), kept
 	}
 	return err
 }
 
 // commit swaps the root from base to next and publishes it; errBeaten when another was first. It swaps even when nothing changed:
 // another folder may have read an older truth, and be about to write it over the same base. Only a swap makes its own fail.
-func (x *Index) commit(ctx context.Context, base *view, next *root) error {
-	if len(next.tail) > hardTail || len(next.rows) > maxSegments || len(next.overrides) > maxOverrides { // nobody could read it
+func (x *Index) commit(ctx context.Context, base *view, next *root.Root) error {
+	if len(next.Tail) > root.HardTail || len(next.Rows) > root.MaxSegments || len(next.Overrides) > root.MaxOverrides { // nobody could read it
 		return fmt.Errorf("index of %s: the root is full until the next merge: %w", x.label, ErrBusy)
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag, next.encode(x.rnd.Uint64()))
+	info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag, next.Encode(x.rnd.Uint64()))
 	switch {
 	case err == nil:
 		x.publish(x.newView(next, info.ETag, sent))

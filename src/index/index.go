@@ -16,6 +16,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/box"
 	"petpick/src/index/journal"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/parallel"
 	"petpick/src/pet"
@@ -112,7 +113,7 @@ type Index struct {
 func Open(cfg Config) *Index {
 	x := &Index{
 		label: cfg.Label, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
-		limits: limits{tail: maxTail, overrides: maxOverrides, segment: segment.Max, merge: 4, absorb: 256},
+		limits: limits{tail: root.MaxTail, overrides: root.MaxOverrides, segment: segment.Max, merge: 4, absorb: 256},
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -184,8 +185,8 @@ func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
 		case try == maxTries: // at most a quarter of each segment is superseded: 4^-100
 			err = errors.Join(errTry, fmt.Errorf("%d draws in a row were superseded: %w", try, ErrFormat))
 		case errors.Is(errTry, blob.ErrNotFound): // a merge has replaced the segment
-			old := v.version
-			if v, err = x.newer(ctx); err == nil && v.version == old {
+			old := v.Version
+			if v, err = x.newer(ctx); err == nil && v.Version == old {
 				err = fmt.Errorf("a segment that the root lists is gone: %w: %w", ErrFormat, errTry)
 			}
 		default:
@@ -219,8 +220,8 @@ func (x *Index) Stats(ctx context.Context) (Stats, error) {
 			v = newer
 		}
 	}
-	pictures, total := v.counts()
-	return Stats{Pictures: pictures, Total: total, Version: v.version, FailingSince: x.failingSince()}, nil
+	pictures, total := v.Counts()
+	return Stats{Pictures: pictures, Total: total, Version: v.Version, FailingSince: x.failingSince()}, nil
 }
 
 // Refresh returns after a reading of the root that began after the call: what the caller saw may be out of date (a picture that

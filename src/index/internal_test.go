@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
@@ -37,31 +37,6 @@ func stored(tb testing.TB, x *Index, pictures []segment.Entry) segment.Row {
 	return rows[0]
 }
 
-func someRoot() *root {
-	row := segment.Row{N: 1000, Total: 500500, First: idAt(0, 1000), Last: idAt(999, 1000)}
-	rows := []segment.Row{row, row}
-	rows[0].Name, rows[1].Name = 7, 8
-	return &root{
-		version: 42, epoch: 3, rows: rows,
-		tail:      []segment.Entry{{ID: idAt(1, 9), Weight: 5}, {ID: idAt(2, 9), Weight: 6}},
-		overrides: []override{{segment.Entry{ID: idAt(3, 9), Weight: 0}, held{334, 7}, 1000}, {segment.Entry{ID: idAt(4, 9), Weight: 9}, held{}, 2000}},
-	}
-}
-
-func TestRootRoundTrip(t *testing.T) {
-	r := someRoot()
-	got, err := decodeRoot(r.encode(7))
-	if err != nil || got.version != 42 || !slices.Equal(got.rows, r.rows) || !slices.Equal(got.tail, r.tail) || !slices.Equal(got.overrides, r.overrides) || got.epoch != 3 {
-		t.Fatalf("got %+v, %v", got, err)
-	}
-	if bytes.Equal(r.encode(1), r.encode(2)) {
-		t.Error("two roots with other nonces are equal: they would share an ETag")
-	}
-	if n, total := r.counts(); n != 2002 || total != 2*500500+11+9-334 {
-		t.Errorf("counts %d, %d", n, total)
-	}
-}
-
 // A union of segments has every picture once, what is absorbed in place of what it supersedes.
 func TestUnion(t *testing.T) {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
@@ -78,13 +53,13 @@ func TestUnion(t *testing.T) {
 		}
 		inputs = append(inputs, stored(t, x, pictures))
 	}
-	var absorbed []override
+	var absorbed []root.Override
 	for i := range 200 {
 		id := idAt(i*70, n*segments)
 		if i%4 == 0 {
 			id[14] = 1 // one that no segment has
 		}
-		o := override{segment.Entry{ID: id, Weight: pet.Weight(i % 3)}, held{old: uint32(want[id])}, 0}
+		o := root.Override{Entry: segment.Entry{ID: id, Weight: pet.Weight(i % 3)}, Held: root.Held{Old: uint32(want[id])}, At: 0}
 		absorbed = append(absorbed, o)
 		want[id] = o.Weight
 	}
@@ -111,19 +86,4 @@ func TestUnion(t *testing.T) {
 	if _, _, err := x.union(t.Context(), append(inputs, inputs[0]), nil); !errors.Is(err, ErrFormat) {
 		t.Errorf("a picture in two segments: got %v, want ErrFormat", err)
 	}
-}
-
-func FuzzDecodeRoot(f *testing.F) {
-	f.Add(someRoot().encode(9))
-	f.Add((&root{}).encode(0))
-	f.Add([]byte("PPRT"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := decodeRoot(b)
-		if err != nil {
-			return
-		}
-		if len(r.tail)*tailSize+len(r.rows)*rowSize+len(r.overrides)*overrideSize > len(b) {
-			t.Fatalf("more in memory than in %d bytes", len(b))
-		}
-	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
@@ -44,10 +45,10 @@ func (x *Index) segmentsOf(ctx context.Context, rows []segment.Row, from pet.ID)
 	return all
 }
 
-func overridesOf(overrides []override) claims {
+func overridesOf(overrides []root.Override) claims {
 	return func(yield func(claim, error) bool) {
 		for _, o := range overrides {
-			if !yield(claim{Entry: o.Entry, by: byOverride, old: o.old}, nil) {
+			if !yield(claim{Entry: o.Entry, by: byOverride, old: o.Old}, nil) {
 				return
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 	"petpick/src/sorted"
@@ -75,7 +76,7 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	inputs, old := x.plan(base.root)
+	inputs, old := x.plan(base.Root)
 	if len(inputs) == 0 && len(old) == 0 {
 		return false, nil
 	}
@@ -84,7 +85,7 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	for {
-		done, err := x.replace(ctx, base.root, inputs, outputs, absorbed)
+		done, err := x.replace(ctx, base.Root, inputs, outputs, absorbed)
 		if !errors.Is(err, errBeaten) {
 			if done {
 				x.log.InfoContext(ctx, "merged", slog.Any("label", x.label), slog.Int("inputs", len(inputs)), slog.Int("outputs", len(outputs)), slog.Int("absorbed", len(absorbed)))
@@ -99,18 +100,18 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 
 // plan chooses what to merge, and the overrides that may be absorbed if all that they supersede is in it. Everything while it fits
 // one segment; beyond that, segments of about one size, of which there are then few for each power of four.
-func (x *Index) plan(r *root) (inputs []segment.Row, old []override) {
+func (x *Index) plan(r *root.Root) (inputs []segment.Row, old []root.Override) {
 	// No ADD can need those any more: one that is still on its way would be too late, and count as a TOUCH.
 	limit := uint64(x.now().Add(-absorbAge).UnixMilli())
-	for _, o := range r.overrides {
-		if o.at <= limit {
+	for _, o := range r.Overrides {
+		if o.At <= limit {
 			old = append(old, o)
 		}
 	}
 	pictures := len(old)
 	var small, large []segment.Row
 	var classes [12][]segment.Row // by size: 4^11 is more than a segment holds
-	for _, row := range r.rows {
+	for _, row := range r.Rows {
 		pictures += int(row.N)
 		if int(row.N) >= x.limits.segment/2 {
 			large = append(large, row)
@@ -119,10 +120,10 @@ func (x *Index) plan(r *root) (inputs []segment.Row, old []override) {
 		class := bits.Len32(row.N) / 2
 		small, classes[class] = append(small, row), append(classes[class], row)
 	}
-	crowded := len(old) >= x.limits.absorb || len(r.overrides) > x.limits.overrides/2 && len(old) > 0
+	crowded := len(old) >= x.limits.absorb || len(r.Overrides) > x.limits.overrides/2 && len(old) > 0
 	switch enough := slices.IndexFunc(classes[:], func(c []segment.Row) bool { return len(c) >= x.limits.merge }); {
-	case pictures <= x.limits.segment && (crowded || len(r.rows) >= x.limits.merge):
-		return smallest(r.rows), old
+	case pictures <= x.limits.segment && (crowded || len(r.Rows) >= x.limits.merge):
+		return smallest(r.Rows), old
 	case pictures <= x.limits.segment:
 		return nil, nil
 	case crowded:
@@ -142,9 +143,9 @@ func smallest(rows []segment.Row) []segment.Row {
 
 // overridden is the row that one of the overrides speaks of, if any does: mostly one that many do, and not the same again and again,
 // should what it has of a picture not be all.
-func (x *Index) overridden(rows []segment.Row, old []override) []segment.Row {
+func (x *Index) overridden(rows []segment.Row, old []root.Override) []segment.Row {
 	for _, i := range x.rnd.Perm(len(old)) {
-		at := slices.IndexFunc(rows, func(r segment.Row) bool { return r.Name == old[i].in })
+		at := slices.IndexFunc(rows, func(r segment.Row) bool { return r.Name == old[i].In })
 		if at >= 0 {
 			return rows[at : at+1]
 		}
@@ -154,7 +155,7 @@ func (x *Index) overridden(rows []segment.Row, old []override) []segment.Row {
 
 // union streams the inputs in the order of ids into as few segments as hold them. An old override takes the place of its picture where
 // the inputs hold all the mass that it supersedes, and is returned as absorbed: were there a copy elsewhere, it would come back to life.
-func (x *Index) union(ctx context.Context, inputs []segment.Row, old []override) ([]segment.Row, []override, error) {
+func (x *Index) union(ctx context.Context, inputs []segment.Row, old []root.Override) ([]segment.Row, []root.Override, error) {
 	most := len(old)
 	for _, r := range inputs {
 		most += int(r.N)
@@ -164,7 +165,7 @@ func (x *Index) union(ctx context.Context, inputs []segment.Row, old []override)
 	}
 	parts := (most + x.limits.segment - 1) / x.limits.segment
 	out := x.segments.Writer((most + parts - 1) / parts)
-	var absorbed []override
+	var absorbed []root.Override
 	for group, err := range sorted.Groups(compareClaims, append(x.segmentsOf(ctx, inputs, pet.ID{}), overridesOf(old))...) {
 		if err != nil {
 			return nil, nil, err
@@ -179,7 +180,7 @@ func (x *Index) union(ctx context.Context, inputs []segment.Row, old []override)
 		switch {
 		case last.by == byOverride && last.old == mass:
 			w = last.Entry
-			i, _ := findOverride(old, w.ID)
+			i, _ := root.FindOverride(old, w.ID)
 			absorbed = append(absorbed, old[i])
 		case copies > 1:
 			return nil, nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.ID, ErrFormat)
@@ -196,16 +197,16 @@ func (x *Index) union(ctx context.Context, inputs []segment.Row, old []override)
 
 // replace swaps the root, if the inputs are all still there. An override that changed since the merge began, or whose picture has an
 // entry in the journal, stays: it supersedes what the merge has made of it.
-func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []segment.Row, absorbed []override) (bool, error) {
+func (x *Index) replace(ctx context.Context, base *root.Root, inputs, outputs []segment.Row, absorbed []root.Override) (bool, error) {
 	cur, err := x.readRoot(ctx, nil, x.now())
 	if err != nil {
 		return false, err
 	}
-	if cur.epoch != base.epoch { // collect may have taken our outputs for orphans
+	if cur.Epoch != base.Epoch { // collect may have taken our outputs for orphans
 		return false, nil
 	}
 	for _, r := range inputs {
-		if !slices.Contains(cur.rows, r) {
+		if !slices.Contains(cur.Rows, r) {
 			return false, nil
 		}
 	}
@@ -213,26 +214,26 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []segme
 	if err != nil {
 		return false, err
 	}
-	next := cur.next()
-	next.rows = append(slices.DeleteFunc(next.rows, func(r segment.Row) bool { return slices.Contains(inputs, r) }), outputs...)
+	next := cur.Next()
+	next.Rows = append(slices.DeleteFunc(next.Rows, func(r segment.Row) bool { return slices.Contains(inputs, r) }), outputs...)
 	for _, o := range absorbed {
-		i, there := findOverride(next.overrides, o.ID)
-		if !there || next.overrides[i].held != o.held { // another merge was here
+		i, there := root.FindOverride(next.Overrides, o.ID)
+		if !there || next.Overrides[i].Held != o.Held { // another merge was here
 			return false, nil
 		}
 		switch {
-		case next.overrides[i] == o && !noted[o.ID]:
-			next.overrides = slices.Delete(next.overrides, i, i+1)
+		case next.Overrides[i] == o && !noted[o.ID]:
+			next.Overrides = slices.Delete(next.Overrides, i, i+1)
 		case o.Weight > 0:
-			next.overrides[i].held = held{uint32(o.Weight), covering(outputs, o.ID)} // all that segments have of it now
+			next.Overrides[i].Held = root.Held{Old: uint32(o.Weight), In: covering(outputs, o.ID)} // all that segments have of it now
 		default:
-			next.overrides[i].held = held{}
+			next.Overrides[i].Held = root.Held{}
 		}
 	}
-	for i := range next.overrides {
-		o := &next.overrides[i]
-		if slices.ContainsFunc(inputs, func(r segment.Row) bool { return r.Name == o.in }) {
-			o.in = covering(outputs, o.ID)
+	for i := range next.Overrides {
+		o := &next.Overrides[i]
+		if slices.ContainsFunc(inputs, func(r segment.Row) bool { return r.Name == o.In }) {
+			o.In = covering(outputs, o.ID)
 		}
 	}
 	err = x.commit(ctx, cur, next)
@@ -259,12 +260,12 @@ func (x *Index) collect(ctx context.Context) error {
 	if cur.etag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
 		return nil
 	}
-	orphans, err := x.segments.Others(ctx, cur.rows, collectAge)
+	orphans, err := x.segments.Others(ctx, cur.Rows, collectAge)
 	if err != nil || len(orphans) == 0 {
 		return err
 	}
-	next := cur.next()
-	next.epoch++
+	next := cur.Next()
+	next.Epoch++
 	if err := x.commit(ctx, cur, next); errors.Is(err, errBeaten) {
 		return nil // the next time
 	} else if err != nil {

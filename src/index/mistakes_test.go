@@ -29,8 +29,8 @@ var mistakes = []mistake{
 		{"fold.go", "notes, complete, err := x.journal.Read(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
 	}, "spill-against-add", "doubled"},
 	{"keys deleted before the swap", []edit{
-		{"fold.go", "	next.crowd, next.at = uint32(len(applied)), base.sent\n", `
-			next.crowd, next.at = uint32(len(applied)), base.sent
+		{"fold.go", "	next.Crowd, next.At = uint32(len(applied)), base.sent\n", `
+			next.Crowd, next.At = uint32(len(applied)), base.sent
 			if err := x.store.DeleteMany(ctx, applied); err != nil {
 				return folded{}, err
 			}
@@ -75,13 +75,13 @@ var mistakes = []mistake{
 		{"journal/journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
 	}, "add-fails", "doubled"},
 	{"an ADD overwrites an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
-		{"fold.go", "next.setTail(segment.Entry{ID: id, Weight: n.Weight})", `
-			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.ID == id })
-			next.setTail(segment.Entry{ID: id, Weight: n.Weight})`},
+		{"fold.go", "_, overridden := root.FindOverride(base.Overrides, group[0].ID)", "overridden := false"},
+		{"fold.go", "next.SetTail(segment.Entry{ID: id, Weight: n.Weight})", `
+			next.Overrides = slices.DeleteFunc(next.Overrides, func(o root.Override) bool { return o.ID == id })
+			next.SetTail(segment.Entry{ID: id, Weight: n.Weight})`},
 	}, "add-against-remove", "bytes-gone"},
 	{"an ADD stands beside an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].ID)", "overridden := false"},
+		{"fold.go", "_, overridden := root.FindOverride(base.Overrides, group[0].ID)", "overridden := false"},
 	}, "add-against-add", "doubled"},
 	{"a late ADD is believed", []edit{
 		{"fold.go", "lateAdd   = 30 * time.Second", "lateAdd   = 300 * time.Hour"},
@@ -91,9 +91,9 @@ var mistakes = []mistake{
 	}, "add-against-remove", "bytes-gone"},
 	{"no swap when nothing changed", []edit{
 		{"fold.go", "	if err := x.spill(ctx, next, notes, complete); err != nil {", `
-			if slices.Equal(next.tail, base.tail) && slices.Equal(next.overrides, base.overrides) {
-				x.publish(x.newView(base.root, base.etag, base.sent))
-				f := folded{base.version, map[string]bool{}}
+			if slices.Equal(next.Tail, base.Tail) && slices.Equal(next.Overrides, base.Overrides) {
+				x.publish(x.newView(base.Root, base.etag, base.sent))
+				f := folded{base.Version, map[string]bool{}}
 				for _, key := range applied {
 					f.keys[key] = true
 				}
@@ -111,9 +111,9 @@ var mistakes = []mistake{
 	{"acknowledged when the picture is in the root", []edit{
 		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
 			if v, err := x.newer(ctx); err == nil {
-				_, inTail := findWeighted(v.tail, n.ID)
-				if _, overridden := findOverride(v.overrides, n.ID); inTail || overridden {
-					return v.version, nil
+				_, inTail := root.Find(v.Tail, n.ID)
+				if _, overridden := root.FindOverride(v.Overrides, n.ID); inTail || overridden {
+					return v.Version, nil
 				}
 			}
 			if err := x.pause(ctx, most); err != nil {`},
@@ -130,22 +130,22 @@ var mistakes = []mistake{
 		{"merge.go", "noted, err := x.journal.IDs(ctx)", "noted := map[pet.ID]bool{}"},
 	}, "orphaned-add-against-merge", "doubled"},
 	{"inputs not looked for", []edit{
-		{"merge.go", "if !slices.Contains(cur.rows, r) {", "if false && !slices.Contains(cur.rows, r) {"},
+		{"merge.go", "if !slices.Contains(cur.Rows, r) {", "if false && !slices.Contains(cur.Rows, r) {"},
 	}, "merge-against-merge-of-segments-alone", "doubled"},
 	{"absorbed what the inputs do not cover", []edit{
 		{"merge.go", "case last.by == byOverride && last.old == mass:", "case last.by == byOverride:"},
 	}, "merge-of-some", "doubled"},
 	{"changed overrides dropped", []edit{
-		{"merge.go", "case next.overrides[i] == o && !noted[o.ID]:", "case !noted[o.ID]:"},
+		{"merge.go", "case next.Overrides[i] == o && !noted[o.ID]:", "case !noted[o.ID]:"},
 	}, "merge-against-set", "acked-not-there"},
 	{"an override not told of the new segment", []edit{
-		{"merge.go", "o.in = covering(outputs, o.ID)", "_ = covering(outputs, o.ID)"},
+		{"merge.go", "o.In = covering(outputs, o.ID)", "_ = covering(outputs, o.ID)"},
 	}, "merge-against-set-of-another", "superseded"},
 	{"a changed override not told what was made of its picture", []edit{
-		{"merge.go", "next.overrides[i].held = held{uint32(o.Weight), covering(outputs, o.ID)}", "_ = i"},
+		{"merge.go", "next.Overrides[i].Held = root.Held{Old: uint32(o.Weight), In: covering(outputs, o.ID)}", "_ = i"},
 	}, "merge-against-set", "superseded"},
 	{"epoch ignored", []edit{
-		{"merge.go", "if cur.epoch != base.epoch {", "if false {"},
+		{"merge.go", "if cur.Epoch != base.Epoch {", "if false {"},
 	}, "collect-against-stalled-merge", "dangling-segment"},
 	{"collect without a swap", []edit{
 		{"merge.go", "if err := x.commit(ctx, cur, next); errors.Is(err, errBeaten) {", "if err := error(nil); errors.Is(err, errBeaten) {"},
@@ -235,17 +235,17 @@ var mistakes = []mistake{
 		{"remove.go", "if v.State != truth.Removed && v.State != truth.Blocked {", "if v.State = max(v.State, truth.Removed); false {"},
 	}, "fsck-against-revival", "unasked"},
 	{"fsck gives up when a segment is gone", []edit{
-		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.version == version {", "if true || base.version == version {"},
+		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.Version == version {", "if true || base.Version == version {"},
 	}, "fsck-against-merge-and-collect", "refused"},
 	{"reindex does not look at what was decided since", []edit{
 		{"check.go", "changed := decided\n", "changed := decided[:0]\n"},
-		{"check.go", "if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {", "if false {"},
+		{"check.go", "if o.At >= uint64(seen.sent.Add(-clocks).UnixMilli()) {", "if false {"},
 	}, "reindex-against-remove", "bytes-gone"},
 	{"reindex does not look at what was spilled since", []edit{
-		{"check.go", "if slices.Contains(seen.rows, r) || len(ids)", "if true || len(ids)"},
+		{"check.go", "if slices.Contains(seen.Rows, r) || len(ids)", "if true || len(ids)"},
 	}, "reindex-against-spills", "lost"},
 	{"reindex does not say until when", []edit{
-		{"check.go", "next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.reindexed = 0"},
+		{"check.go", "next.Reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.Reindexed = 0"},
 	}, "reindex-against-add", "doubled"},
 	{"reindex keeps in the tail what is in a segment", []edit{
 		{"check.go", "if !made.indexed[w.ID] {", "if true {"},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/parallel"
 )
@@ -157,7 +158,7 @@ func (x *Index) refresh(ctx context.Context, started time.Time) error {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
 	}
-	x.publish(x.newView(next.root, next.etag, next.sent))
+	x.publish(x.newView(next.Root, next.etag, next.sent))
 	if took := x.now().Sub(started); took > maxWait {
 		x.log.WarnContext(ctx, "refresh slow: draws went on with the last view", slog.Any("label", x.label), slog.Duration("took", took))
 	}
@@ -171,17 +172,17 @@ func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*
 		etag = known.etag
 	}
 	o, err := x.store.Get(ctx, x.rootKey(), etag)
-	v := &view{root: &root{}, etag: o.ETag, sent: started, known: x.now()}
+	v := &view{Root: &root.Root{}, etag: o.ETag, sent: started, known: x.now()}
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		v.root, v.etag = known.root, etag
+		v.Root, v.etag = known.Root, etag
 		return v, nil
 	case errors.Is(err, blob.ErrNotFound):
 		return v, nil
 	case err != nil:
 		return nil, err
 	}
-	if v.root, err = decodeRoot(o.Body); err != nil {
+	if v.Root, err = root.Decode(o.Body); err != nil {
 		return v, fmt.Errorf("%s: %w", o.Key, segment.Advise(err))
 	}
 	return v, nil
@@ -191,11 +192,11 @@ func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*
 func (x *Index) publish(next *view) {
 	for {
 		cur := x.view.Load()
-		if cur != nil && next.version < cur.version && !next.sent.After(cur.known) {
+		if cur != nil && next.Version < cur.Version && !next.sent.After(cur.known) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {
-			x.segments.Keep(next.rows)
+			x.segments.Keep(next.Rows)
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"encoding/binary"
 	oldrand "math/rand"
 	"math/rand/v2"
 	"sort"
@@ -11,6 +12,7 @@ import (
 	"gonum.org/v1/gonum/stat/sampleuv"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
@@ -60,7 +62,7 @@ func drawByIndex(b *testing.B, weights []pet.Weight) func() pet.ID {
 
 func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil), Memory: 1 << 40})
-	r := &root{version: 1}
+	r := &root.Root{Version: 1}
 	for from := 0; from < len(weights); from += segment.Max {
 		pictures := make([]segment.Entry, min(segment.Max, len(weights)-from))
 		for i := range pictures {
@@ -73,9 +75,9 @@ func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 		if err := x.store.Delete(tb.Context(), x.segments.Key(row.Name)); err != nil { // there is no room for both
 			tb.Fatal(err)
 		}
-		r.rows = append(r.rows, row)
+		r.Rows = append(r.Rows, row)
 	}
-	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	return x
@@ -206,7 +208,7 @@ func readCacheLine(_ *testing.B, weights []pet.Weight) func() pet.ID {
 		for _, word := range lines[segment.Below(rnd, uint64(len(lines)))] {
 			sum += word
 		}
-		le.PutUint64(id[:], sum)
+		binary.LittleEndian.PutUint64(id[:], sum)
 		return id
 	}
 }

@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -834,7 +835,7 @@ func mix(n uint64, texts ...string) uint64 {
 
 func writeUint(h *maphash.Hash, n uint64) {
 	var b [8]byte
-	le.PutUint64(b[:], n)
+	binary.LittleEndian.PutUint64(b[:], n)
 	h.Write(b[:])
 }
 

@@ -77,8 +77,8 @@ func TestDistributionOverSegments(t *testing.T) {
 					t.Errorf("z = %.1f", z)
 				}
 				r, err := w.root(t.Context())
-				if err != nil || len(r.rows) < 2 && absorb > 1 || (len(r.overrides) > 0) != (absorb > 1) {
-					t.Errorf("%d segments, %d overrides, %v: the test tests something else", len(r.rows), len(r.overrides), err)
+				if err != nil || len(r.Rows) < 2 && absorb > 1 || (len(r.Overrides) > 0) != (absorb > 1) {
+					t.Errorf("%d segments, %d overrides, %v: the test tests something else", len(r.Rows), len(r.Overrides), err)
 				}
 			})
 		}
@@ -143,8 +143,8 @@ func TestLongJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pictures, total := r.counts(); pictures != n || total != n || len(r.rows) == 0 {
-		t.Errorf("%d pictures of total %d in %d segments, want %d", pictures, total, len(r.rows), n)
+	if pictures, total := r.Counts(); pictures != n || total != n || len(r.Rows) == 0 {
+		t.Errorf("%d pictures of total %d in %d segments, want %d", pictures, total, len(r.Rows), n)
 	}
 }
 
@@ -159,8 +159,8 @@ func TestTendWhenNothingCanBeDeleted(t *testing.T) {
 	if err := x.Tend(t.Context()); err == nil {
 		t.Error("no error")
 	}
-	if r, err := w.root(t.Context()); err != nil || r.version > 5 || len(r.tail) != 1 {
-		t.Errorf("root version %d, %d in the tail, %v", r.version, len(r.tail), err)
+	if r, err := w.root(t.Context()); err != nil || r.Version > 5 || len(r.Tail) != 1 {
+		t.Errorf("root version %d, %d in the tail, %v", r.Version, len(r.Tail), err)
 	}
 }
 

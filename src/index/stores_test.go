@@ -62,10 +62,10 @@ func syntheticRow(name uint64, n int) segment.Row {
 func syntheticRecord(b []byte, name, n, i uint64) []byte {
 	id := syntheticID(name, i)
 	b = append(b, id[:]...)
-	b = le.AppendUint32(b, uint32(pet.DefaultWeight))
-	b = le.AppendUint32(b, uint32(pet.DefaultWeight))
+	b = binary.LittleEndian.AppendUint32(b, uint32(pet.DefaultWeight))
+	b = binary.LittleEndian.AppendUint32(b, uint32(pet.DefaultWeight))
 	b = append(b, id[:]...)
-	return le.AppendUint64(b, n*uint64(pet.DefaultWeight)<<20|i)
+	return binary.LittleEndian.AppendUint64(b, n*uint64(pet.DefaultWeight)<<20|i)
 }
 
 func (s *synthetic) GetRange(ctx context.Context, key string, offset, n int64) (blob.Object, error) {
@@ -93,10 +93,10 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 	}
 	n := uint64(pictures)
 	body := box.Kind{Magic: "PPSG", Version: 2}.Begin(int(header + n*record + 4))
-	body = le.AppendUint16(body, 0)
-	body = le.AppendUint64(body, n)
-	body = le.AppendUint64(body, n*uint64(pet.DefaultWeight))
-	body = le.AppendUint64(body, 0)
+	body = binary.LittleEndian.AppendUint16(body, 0)
+	body = binary.LittleEndian.AppendUint64(body, n)
+	body = binary.LittleEndian.AppendUint64(body, n*uint64(pet.DefaultWeight))
+	body = binary.LittleEndian.AppendUint64(body, 0)
 	for i := range n {
 		body = syntheticRecord(body, s.names[key], n, i)
 	}

@@ -13,6 +13,7 @@ import (
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
 	"petpick/src/index/journal"
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 	"petpick/src/truth"
@@ -239,22 +240,22 @@ func TestARemovalThatIsLateIsFinished(t *testing.T) {
 func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 	w := newBuckets()
 	x := w.process() // 16 in a segment, 12 overrides, 3 are worth a merge
-	r := &root{version: 1}
+	r := &root.Root{Version: 1}
 	for _, numbers := range [][2]int{{0, 16}, {0, 8}, {16, 32}} {
 		var pictures []segment.Entry
 		for i := numbers[0]; i < numbers[1]; i++ {
 			pictures = append(pictures, segment.Entry{ID: idOf(i), Weight: 5})
 		}
 		slices.SortFunc(pictures, func(a, b segment.Entry) int { return pet.Compare(a.ID, b.ID) })
-		r.rows = append(r.rows, stored(t, x, pictures))
+		r.Rows = append(r.Rows, stored(t, x, pictures))
 	}
 	for i := range 8 { // the doubled ones, mended
-		r.setOverride(override{segment.Entry{ID: idOf(i), Weight: 5}, held{10, r.rows[1].Name}, 1})
+		r.SetOverride(root.Override{Entry: segment.Entry{ID: idOf(i), Weight: 5}, Held: root.Held{Old: 10, In: r.Rows[1].Name}, At: 1})
 	}
 	for i := 16; i < 20; i++ { // and removals of pictures in the third segment
-		r.setOverride(override{segment.Entry{ID: idOf(i), Weight: 0}, held{5, r.rows[2].Name}, 1})
+		r.SetOverride(root.Override{Entry: segment.Entry{ID: idOf(i), Weight: 0}, Held: root.Held{Old: 5, In: r.Rows[2].Name}, At: 1})
 	}
-	if _, err := w.store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := w.store.Create(t.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
@@ -262,8 +263,8 @@ func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if now, err := w.root(t.Context()); err != nil || len(now.overrides) > 8 {
-		t.Errorf("%d overrides are left, %v", len(now.overrides), err)
+	if now, err := w.root(t.Context()); err != nil || len(now.Overrides) > 8 {
+		t.Errorf("%d overrides are left, %v", len(now.Overrides), err)
 	}
 }
 
@@ -297,15 +298,15 @@ func TestTouchesOverManySegments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := blob.NewMemory(nil)
 		x := Open(Config{Label: "cat", Photos: blob.NewMemory(nil), Index: store})
-		r := &root{version: 1}
+		r := &root.Root{Version: 1}
 		for i := range 1000 {
 			var first, last pet.ID
 			first[13], first[14], first[15] = byte(i>>8), byte(i), byte(pet.PNG)
 			last = first
 			last[0] = 0xFF
-			r.rows = append(r.rows, stored(t, x, []segment.Entry{{ID: first, Weight: 5}, {ID: last, Weight: 5}}))
+			r.Rows = append(r.Rows, stored(t, x, []segment.Entry{{ID: first, Weight: 5}, {ID: last, Weight: 5}}))
 		}
-		if _, err := store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+		if _, err := store.Create(t.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
 			t.Fatal(err)
 		}
 		x.use(&prefixLimit{Store: store}, defaultMemory)

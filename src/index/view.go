@@ -6,13 +6,14 @@ import (
 	"sort"
 	"time"
 
+	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
 // view is a root as it was read or written, laid out for draws. It is immutable.
 type view struct {
-	*root
+	*root.Root
 	etag string
 	// sent and known bound the time of the reading (or of the writing): the root was current at some moment between them.
 	sent, known time.Time
@@ -38,22 +39,22 @@ type part struct {
 }
 
 // newView lays out a root that was asked for at the time sent and is known now.
-func (x *Index) newView(r *root, etag string, sent time.Time) *view {
-	v := &view{root: r, etag: etag, sent: sent, known: x.now(), overridden: make(map[pet.ID]struct{}, len(r.overrides))}
+func (x *Index) newView(r *root.Root, etag string, sent time.Time) *view {
+	v := &view{Root: r, etag: etag, sent: sent, known: x.now(), overridden: make(map[pet.ID]struct{}, len(r.Overrides))}
 	old := x.view.Load()
-	if old != nil && old.root == r && !x.grown(old) {
+	if old != nil && old.Root == r && !x.grown(old) {
 		next := *old // nothing but the time has changed
 		next.etag, next.sent, next.known = etag, sent, v.known
 		return &next
 	}
-	for _, o := range r.overrides {
+	for _, o := range r.Overrides {
 		v.overridden[o.ID] = struct{}{}
 	}
 	if v.recent = recentOf(r); v.recent != nil {
 		v.total = v.recent.Total()
 	}
 	v.ends = append(v.ends, v.total)
-	for _, row := range r.rows {
+	for _, row := range r.Rows {
 		p := x.layOut(row, v, old)
 		if p.seg != nil {
 			v.total += p.seg.Total()
@@ -73,14 +74,14 @@ func (x *Index) grown(v *view) bool {
 // loaded makes use of a segment that has come into memory.
 func (x *Index) loaded() {
 	if v := x.view.Load(); v != nil {
-		x.publish(x.newView(v.root, v.etag, v.sent))
+		x.publish(x.newView(v.Root, v.etag, v.sent))
 	}
 }
 
 // recentOf is a table of the tail and the live overrides.
-func recentOf(r *root) *segment.Table {
-	recent := slices.Clone(r.tail)
-	for _, o := range r.overrides {
+func recentOf(r *root.Root) *segment.Table {
+	recent := slices.Clone(r.Tail)
+	for _, o := range r.Overrides {
 		if o.Weight > 0 {
 			recent = append(recent, o.Entry)
 		}
@@ -96,12 +97,12 @@ func recentOf(r *root) *segment.Table {
 func (x *Index) layOut(row segment.Row, v, old *view) part {
 	p := part{Row: row, seg: x.segments.Table(row.Name)}
 	var mass uint64
-	from, _ := findOverride(v.overrides, row.First)
-	for _, o := range v.overrides[from:] {
+	from, _ := root.FindOverride(v.Overrides, row.First)
+	for _, o := range v.Overrides[from:] {
 		if pet.Compare(o.ID, row.Last) > 0 {
 			break
 		}
-		held := uint64(o.old)
+		held := uint64(o.Old)
 		if p.seg != nil {
 			held = uint64(p.seg.Weight(o.ID))
 		}
@@ -164,7 +165,7 @@ func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *segment.Ent
 		if err := x.segments.Load(ctx, p.Row); err != nil {
 			return nil, nil, err
 		}
-		next := x.newView(v.root, v.etag, v.sent)
+		next := x.newView(v.Root, v.etag, v.sent)
 		x.publish(next)
 		return nil, next, nil
 	default:

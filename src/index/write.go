@@ -135,7 +135,7 @@ func (x *Index) announce(ctx context.Context, n journal.Note) (uint64, error) {
 			if err != nil {
 				return 0, x.busy(ctx, err)
 			}
-			return v.version, nil
+			return v.Version, nil
 		}
 	}
 }
@@ -159,6 +159,6 @@ const (
 // eagerness is the probability of trying to fold rather than leaving it to others. The last fold says how many wait at a time: all
 // of them together elect about as many folders as it takes, without speaking to each other.
 func (v *view) eagerness() float64 {
-	idle := max(0, v.sent.Sub(v.at))
-	return min(1, folders/(float64(v.crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
+	idle := max(0, v.sent.Sub(v.At))
+	return min(1, folders/(float64(v.Crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
 }
