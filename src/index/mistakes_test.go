@@ -168,7 +168,7 @@ var mistakes = []mistake{
 				return Result{}, err
 			}
 			err = x.truth.Decide(ctx, id,`},
-		{"write.go", "version, err := x.announce(ctx, journal.Note{ID: id})", "version, err := x.announce(ctx, note{id: id, Key: early})"},
+		{"write.go", "version, err := x.announce(ctx, journal.Note{ID: id})", "version, err := x.announce(ctx, journal.Note{ID: id, Key: early})"},
 		{"write.go", "key, err := x.journal.Post(ctx, n)", `
 			key, err := n.Key, error(nil)
 			if key == "" {

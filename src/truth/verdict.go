@@ -13,7 +13,7 @@ import (
 	"petpick/src/pet"
 )
 
-// Verdict is a decision about a picture after its upload (FORMAT.md, "Verdicts"). The zero value stands for "none".
+// Verdict is a decision about a picture after its upload (FORMAT.md, "Verdict"). The zero value stands for "none".
 type Verdict struct {
 	State  State
 	Weight pet.Weight // when live
