@@ -140,7 +140,7 @@ func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 	tail := someTail(min(pictures, root.MaxTail))
 	store, rows := newSynthetic(inner, x, pictures-len(tail))
 	r := &root.Root{Version: 1, Rows: rows, Tail: tail}
-	if _, err := inner.Create(b.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(b.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		b.Fatal(err)
 	}
 	counting := &metered{Store: store}
@@ -204,7 +204,7 @@ func residentBytes(tb testing.TB, n int) float64 {
 	inner := blob.NewMemory(nil)
 	layout := Open(Config{Label: "cat"})
 	store, rows := newSynthetic(inner, layout, n)
-	if _, err := inner.Create(tb.Context(), layout.rootKey(), (&root.Root{Version: 1, Rows: rows}).Encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(tb.Context(), layout.rootKey, (&root.Root{Version: 1, Rows: rows}).Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	counting := &metered{Store: store}

@@ -38,7 +38,7 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 	for i := range tail {
 		r.Tail = append(r.Tail, segment.Entry{ID: idAt(i, tail), Weight: 1000})
 	}
-	if _, err := inner.Create(t.Context(), layout.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(t.Context(), layout.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	faulty := blobtest.NewFaulty(store)
@@ -124,7 +124,7 @@ func TestCallsWhileASegmentIsLoaded(t *testing.T) {
 	c.draw("while it is loaded", src, map[string]int{"getrange segment": 1})
 	close(c.loading)
 	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if v := c.view.Load(); v.parts[0].seg != nil {
+		if v := c.reader.Current(); c.segments.Table(v.Rows[0].Name) != nil {
 			break
 		}
 		if time.Now().After(until) {

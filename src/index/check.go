@@ -11,6 +11,7 @@ import (
 	"petpick/src/index/journal"
 	"petpick/src/index/root"
 	"petpick/src/index/segment"
+	"petpick/src/index/view"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 	"petpick/src/sorted"
@@ -36,7 +37,7 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 	}
 	var done pet.ID // up to here
 	for version := uint64(0); ; {
-		base, err := x.readRoot(ctx, nil, x.now())
+		base, err := x.reader.Read(ctx, nil, x.now())
 		if err != nil {
 			return err
 		}
@@ -130,7 +131,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 
 // saidOf is massOf by the present root.
 func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int, err error) {
-	v, err := x.readRoot(ctx, nil, x.now())
+	v, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return 0, 0, err
 	}
@@ -196,7 +197,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 			changed, uploaded = append(changed, uploaded...), nil
 		}
 		err = x.install(ctx, made, seen, changed)
-		for errors.Is(err, errBeaten) && x.now().Sub(seen.sent) < absorbAge/2 {
+		for errors.Is(err, errBeaten) && x.now().Sub(seen.Sent) < absorbAge/2 {
 			if err := x.pause(ctx, retryPause); err != nil {
 				return err
 			}
@@ -215,8 +216,8 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 var errMerged = errors.New("segments were merged meanwhile")
 
 // readable is the root, or an empty one in place of one that is damaged: that is what reindex is for.
-func (x *Index) readable(ctx context.Context) (*view, error) {
-	v, err := x.readRoot(ctx, nil, x.now())
+func (x *Index) readable(ctx context.Context) (*view.View, error) {
+	v, err := x.reader.Read(ctx, nil, x.now())
 	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) {
 		v.Root, err = &root.Root{}, nil
 	}
@@ -306,7 +307,7 @@ func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, upload
 
 // install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
 // by looking again at what has changed since the rebuild began, was overridden lately, or spilled since the root was seen.
-func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed []pet.ID) error {
+func (x *Index) install(ctx context.Context, made rebuilt, seen *view.View, changed []pet.ID) error {
 	if x.now().Sub(made.began) > collectAge-time.Hour {
 		return fmt.Errorf("index of %s: reading the pictures took so long that upkeep may delete what was made of them: stop upkeep meanwhile", x.label)
 	}
@@ -343,7 +344,7 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 
 // carried are the pictures that install looks at; errMerged when a merge was here since the root was seen. Of uploads there may be too
 // many: they are touched afterwards.
-func (x *Index) carried(ctx context.Context, cur *root.Root, seen *view, changed []pet.ID) ([]pet.ID, error) {
+func (x *Index) carried(ctx context.Context, cur *root.Root, seen *view.View, changed []pet.ID) ([]pet.ID, error) {
 	for _, r := range seen.Rows {
 		if !slices.Contains(cur.Rows, r) {
 			return nil, errMerged
@@ -351,7 +352,7 @@ func (x *Index) carried(ctx context.Context, cur *root.Root, seen *view, changed
 	}
 	ids := slices.Clone(changed)
 	for _, o := range cur.Overrides {
-		if o.At >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
+		if o.At >= uint64(seen.Sent.Add(-clocks).UnixMilli()) {
 			ids = append(ids, o.ID)
 		}
 	}

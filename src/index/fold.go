@@ -11,6 +11,7 @@ import (
 	"petpick/src/index/journal"
 	"petpick/src/index/root"
 	"petpick/src/index/segment"
+	"petpick/src/index/view"
 	"petpick/src/parallel"
 	"petpick/src/pet"
 )
@@ -46,7 +47,7 @@ func (x *Index) foldShared(ctx context.Context) (folded, error) {
 // is read first, then the journal, then the truth of what was touched; the swap fails if the root moved in between. Keys are deleted
 // only after the swap: a crash before that leaves them, and to fold them again changes nothing. errBeaten asks for another try.
 func (x *Index) fold(ctx context.Context) (folded, error) {
-	base, err := x.readRoot(ctx, x.view.Load(), x.now())
+	base, err := x.reader.Read(ctx, x.reader.Current(), x.now())
 	if err != nil {
 		return folded{}, err
 	}
@@ -61,7 +62,7 @@ func (x *Index) fold(ctx context.Context) (folded, error) {
 	if err := x.spill(ctx, next, notes, complete); err != nil {
 		return folded{}, err
 	}
-	next.Crowd, next.At = uint32(len(applied)), base.sent
+	next.Crowd, next.At = uint32(len(applied)), base.Sent
 	if err := x.commit(ctx, base, next); err != nil {
 		return folded{}, err
 	}
@@ -239,16 +240,16 @@ func (x *Index) spill(ctx context.Context, next *root.Root, notes []journal.Note
 
 // commit swaps the root from base to next and publishes it; errBeaten when another was first. It swaps even when nothing changed:
 // another folder may have read an older truth, and be about to write it over the same base. Only a swap makes its own fail.
-func (x *Index) commit(ctx context.Context, base *view, next *root.Root) error {
+func (x *Index) commit(ctx context.Context, base *view.View, next *root.Root) error {
 	if len(next.Tail) > root.HardTail || len(next.Rows) > root.MaxSegments || len(next.Overrides) > root.MaxOverrides { // nobody could read it
 		return fmt.Errorf("index of %s: the root is full until the next merge: %w", x.label, ErrBusy)
 	}
 	sent := x.now()
 	// The nonce keeps two roots with equal contents from sharing an ETag: a swap from the first would succeed on the second.
-	info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag, next.Encode(x.rnd.Uint64()))
+	info, err := blob.Put(ctx, x.store, x.rootKey, base.ETag, next.Encode(x.rnd.Uint64()))
 	switch {
 	case err == nil:
-		x.publish(x.newView(next, info.ETag, sent))
+		x.reader.Take(next, info.ETag, sent)
 		return nil
 	case ctx.Err() == nil && blob.Lost(err):
 		return errBeaten

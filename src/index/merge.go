@@ -72,7 +72,7 @@ func (x *Index) merge(ctx context.Context) error {
 // mergeOnce replaces some segments by their union, in which overrides are absorbed. The new segments are written before the root is
 // swapped: a crash between the two leaves orphans, which collect deletes; the reverse would lose pictures.
 func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
-	base, err := x.readRoot(ctx, nil, x.now())
+	base, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return false, err
 	}
@@ -198,7 +198,7 @@ func (x *Index) union(ctx context.Context, inputs []segment.Row, old []root.Over
 // replace swaps the root, if the inputs are all still there. An override that changed since the merge began, or whose picture has an
 // entry in the journal, stays: it supersedes what the merge has made of it.
 func (x *Index) replace(ctx context.Context, base *root.Root, inputs, outputs []segment.Row, absorbed []root.Override) (bool, error) {
-	cur, err := x.readRoot(ctx, nil, x.now())
+	cur, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return false, err
 	}
@@ -253,11 +253,11 @@ func covering(outputs []segment.Row, id pet.ID) uint64 {
 // collect deletes segments that no root lists and that are too old to be about to. First it moves the epoch: a merge that stalled
 // for longer than that finds it changed, and does not list what is being deleted.
 func (x *Index) collect(ctx context.Context) error {
-	cur, err := x.readRoot(ctx, nil, x.now())
+	cur, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return err
 	}
-	if cur.etag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
+	if cur.ETag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
 		return nil
 	}
 	orphans, err := x.segments.Others(ctx, cur.Rows, collectAge)

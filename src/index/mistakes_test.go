@@ -25,24 +25,24 @@ type edit struct{ file, old, new string }
 var mistakes = []mistake{
 	// Folds.
 	{"list before reading the root", []edit{
-		{"fold.go", "base, err := x.readRoot(ctx, x.view.Load(), x.now())", "notes, complete, err := x.journal.Read(ctx)"},
-		{"fold.go", "notes, complete, err := x.journal.Read(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
+		{"fold.go", "base, err := x.reader.Read(ctx, x.reader.Current(), x.now())", "notes, complete, err := x.journal.Read(ctx)"},
+		{"fold.go", "notes, complete, err := x.journal.Read(ctx)", "base, err := x.reader.Read(ctx, x.reader.Current(), x.now())"},
 	}, "spill-against-add", "doubled"},
 	{"keys deleted before the swap", []edit{
-		{"fold.go", "	next.Crowd, next.At = uint32(len(applied)), base.sent\n", `
-			next.Crowd, next.At = uint32(len(applied)), base.sent
+		{"fold.go", "	next.Crowd, next.At = uint32(len(applied)), base.Sent\n", `
+			next.Crowd, next.At = uint32(len(applied)), base.Sent
 			if err := x.store.DeleteMany(ctx, applied); err != nil {
 				return folded{}, err
 			}
 		`},
 	}, "add-against-add", "acked-not-there"},
 	{"root swapped without If-Match", []edit{
-		{"fold.go", "info, err := blob.Put(ctx, x.store, x.rootKey(), base.etag,", `
-			cur, _ := x.store.Head(ctx, x.rootKey())
-			info, err := blob.Put(ctx, x.store, x.rootKey(), cur.ETag,`},
+		{"fold.go", "info, err := blob.Put(ctx, x.store, x.rootKey, base.ETag,", `
+			cur, _ := x.store.Head(ctx, x.rootKey)
+			info, err := blob.Put(ctx, x.store, x.rootKey, cur.ETag,`},
 	}, "two-handlers-of-one-process", "lost"},
 	{"truth read before the root", []edit{
-		{"fold.go", "	base, err := x.readRoot(ctx, x.view.Load(), x.now())\n", `
+		{"fold.go", "	base, err := x.reader.Read(ctx, x.reader.Current(), x.now())\n", `
 			early, _, err := x.journal.Read(ctx)
 			if err != nil {
 				return folded{}, err
@@ -54,7 +54,7 @@ var mistakes = []mistake{
 				}
 			}
 			ctx = context.WithValue(ctx, "known", known)
-			base, err := x.readRoot(ctx, x.view.Load(), x.now())
+			base, err := x.reader.Read(ctx, x.reader.Current(), x.now())
 		`},
 		{"../truth/truth.go", "	p, err := t.Look(ctx, id)\n", `
 			if known, _ := ctx.Value("known").(map[pet.ID]pet.Weight); known != nil {
@@ -92,7 +92,7 @@ var mistakes = []mistake{
 	{"no swap when nothing changed", []edit{
 		{"fold.go", "	if err := x.spill(ctx, next, notes, complete); err != nil {", `
 			if slices.Equal(next.Tail, base.Tail) && slices.Equal(next.Overrides, base.Overrides) {
-				x.publish(x.newView(base.Root, base.etag, base.sent))
+				x.reader.Take(base.Root, base.ETag, base.Sent)
 				f := folded{base.Version, map[string]bool{}}
 				for _, key := range applied {
 					f.keys[key] = true
@@ -104,13 +104,15 @@ var mistakes = []mistake{
 	{"an unclear swap of the root counts as done", []edit{
 		{"fold.go", "	case ctx.Err() == nil && blob.Lost(err):", `
 			case errors.Is(err, blob.ErrUnclear):
-				x.publish(x.newView(next, info.ETag, sent))
+				x.reader.Take(next, info.ETag, sent)
 				return nil
 			case ctx.Err() == nil && blob.Lost(err):`},
 	}, "add-fails", "acked-not-there"},
 	{"acknowledged when the picture is in the root", []edit{
+		{"write.go", `"petpick/src/pet"`, `"petpick/src/index/root"
+			"petpick/src/pet"`},
 		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
-			if v, err := x.newer(ctx); err == nil {
+			if v, err := x.reader.Newer(ctx); err == nil {
 				_, inTail := root.Find(v.Tail, n.ID)
 				if _, overridden := root.FindOverride(v.Overrides, n.ID); inTail || overridden {
 					return v.Version, nil
@@ -229,17 +231,17 @@ var mistakes = []mistake{
 
 	// Draws, check and reindex.
 	{"a draw gives up when a segment is gone", []edit{
-		{"index.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
+		{"view/draw.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
 	}, "draw-against-merge-and-collect", "refused"},
 	{"a removal repeated although the picture is back", []edit{
 		{"remove.go", "if v.State != truth.Removed && v.State != truth.Blocked {", "if v.State = max(v.State, truth.Removed); false {"},
 	}, "fsck-against-revival", "unasked"},
 	{"fsck gives up when a segment is gone", []edit{
-		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.Version == version {", "if true || base.Version == version {"},
+		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.Version == version {", "if blob.ErrNotFound != nil || base.Version == version {"},
 	}, "fsck-against-merge-and-collect", "refused"},
 	{"reindex does not look at what was decided since", []edit{
 		{"check.go", "changed := decided\n", "changed := decided[:0]\n"},
-		{"check.go", "if o.At >= uint64(seen.sent.Add(-clocks).UnixMilli()) {", "if false {"},
+		{"check.go", "if o.At >= uint64(seen.Sent.Add(-clocks).UnixMilli()) {", "if false {"},
 	}, "reindex-against-remove", "bytes-gone"},
 	{"reindex does not look at what was spilled since", []edit{
 		{"check.go", "if slices.Contains(seen.Rows, r) || len(ids)", "if true || len(ids)"},

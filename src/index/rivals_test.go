@@ -77,7 +77,7 @@ func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 		}
 		r.Rows = append(r.Rows, row)
 	}
-	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
+	if _, err := x.store.Create(tb.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	return x

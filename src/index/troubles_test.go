@@ -255,7 +255,7 @@ func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 	for i := 16; i < 20; i++ { // and removals of pictures in the third segment
 		r.SetOverride(root.Override{Entry: segment.Entry{ID: idOf(i), Weight: 0}, Held: root.Held{Old: 5, In: r.Rows[2].Name}, At: 1})
 	}
-	if _, err := w.store.Create(t.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
+	if _, err := w.store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
@@ -306,7 +306,7 @@ func TestTouchesOverManySegments(t *testing.T) {
 			last[0] = 0xFF
 			r.Rows = append(r.Rows, stored(t, x, []segment.Entry{{ID: first, Weight: 5}, {ID: last, Weight: 5}}))
 		}
-		if _, err := store.Create(t.Context(), x.rootKey(), r.Encode(1), blob.Attr{}); err != nil {
+		if _, err := store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 			t.Fatal(err)
 		}
 		x.use(&prefixLimit{Store: store}, defaultMemory)

@@ -79,7 +79,7 @@ func (c chore) undo(tb testing.TB) {
 			}
 		}
 	}
-	if _, err := c.files().put(x.rootKey(), body); err != nil {
+	if _, err := c.files().put(x.rootKey, body); err != nil {
 		tb.Fatal(err)
 	}
 }

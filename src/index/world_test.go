@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"petpick/src/blob"
-	"petpick/src/index/journal"
 	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
@@ -38,12 +37,6 @@ func (w *buckets) processOn(photos, store blob.Store) *Index {
 	x := Open(Config{Label: "cat", Photos: photos, Index: store, Now: w.clock})
 	x.limits = limits{tail: 6, overrides: 12, segment: 16, merge: 2, absorb: 3}
 	return x
-}
-
-// use has the index's objects in another store.
-func (x *Index) use(store blob.Store, memory int64) {
-	x.store, x.journal = store, journal.Open(x.label, store, x.rnd, x.log)
-	x.segments = segment.Open(segment.Config{Label: x.label, Store: store, Now: x.now, Rand: x.rnd, Log: x.log, Memory: memory, Loaded: x.loaded})
 }
 
 // picture is the i-th of the pictures that tests upload.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"petpick/src/index/journal"
+	"petpick/src/index/view"
 	"petpick/src/pet"
 	"petpick/src/truth"
 )
@@ -112,7 +113,7 @@ func (x *Index) announce(ctx context.Context, n journal.Note) (uint64, error) {
 	defer cancel()
 	for {
 		// Without a view nobody knows of a crowd: the fold says what is wrong.
-		if v, err := x.fresh(ctx); err != nil || x.rnd.Float64() < v.eagerness() {
+		if v, err := x.reader.Fresh(ctx); err != nil || x.rnd.Float64() < eagerness(v) {
 			for range 2 { // the first may have begun before the entry was there
 				f, err := x.foldShared(ctx)
 				if errors.Is(err, errBeaten) {
@@ -131,7 +132,7 @@ func (x *Index) announce(ctx context.Context, n journal.Note) (uint64, error) {
 			return 0, x.busy(ctx, err)
 		}
 		if !still {
-			v, err := x.readRoot(ctx, x.view.Load(), x.now())
+			v, err := x.reader.Read(ctx, x.reader.Current(), x.now())
 			if err != nil {
 				return 0, x.busy(ctx, err)
 			}
@@ -158,7 +159,7 @@ const (
 
 // eagerness is the probability of trying to fold rather than leaving it to others. The last fold says how many wait at a time: all
 // of them together elect about as many folders as it takes, without speaking to each other.
-func (v *view) eagerness() float64 {
-	idle := max(0, v.sent.Sub(v.At))
+func eagerness(v *view.View) float64 {
+	idle := max(0, v.Sent.Sub(v.At))
 	return min(1, folders/(float64(v.Crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
 }

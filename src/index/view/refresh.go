@@ -1,4 +1,4 @@
-package index
+package view
 
 import (
 	"context"
@@ -44,17 +44,17 @@ type flight struct {
 }
 
 // isFresh: a view is good for maxAge. A clock that was set back makes it old, not young forever.
-func (x *Index) isFresh(v *view, now time.Time) bool {
-	age := now.Sub(v.sent)
+func (x *Reader) isFresh(v *View, now time.Time) bool {
+	age := now.Sub(v.Sent)
 	return age >= 0 && age < maxAge
 }
 
-// fresh returns a view that is at most maxAge old where the store allows it within maxWait, and else the last one.
-func (x *Index) fresh(ctx context.Context) (*view, error) {
+// Fresh returns a view that is at most maxAge old where the store allows it within maxWait, and else the last one.
+func (x *Reader) Fresh(ctx context.Context) (*View, error) {
 	now := x.now()
 	v := x.view.Load()
 	if v == nil {
-		return x.newer(ctx)
+		return x.Newer(ctx)
 	}
 	if x.isFresh(v, now) {
 		return v, nil
@@ -77,8 +77,8 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 	return x.view.Load(), nil
 }
 
-// newer returns a view whose reading began after the call, or the reason why there is none.
-func (x *Index) newer(ctx context.Context) (*view, error) {
+// Newer returns a view whose reading began after the call, or the reason why there is none.
+func (x *Reader) Newer(ctx context.Context) (*View, error) {
 	x.flights.mu.Lock()
 	after := x.flights.begun
 	x.flights.mu.Unlock()
@@ -101,7 +101,7 @@ func (x *Index) newer(ctx context.Context) (*view, error) {
 
 // fly joins the reading under way, or begins one. A failing store is asked once a second, whoever wants to know: until then the last
 // error is the answer.
-func (x *Index) fly(now time.Time) (*flight, error) {
+func (x *Reader) fly(now time.Time) (*flight, error) {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	if f := x.flights.now; f != nil {
@@ -127,7 +127,7 @@ func (x *Index) fly(now time.Time) (*flight, error) {
 }
 
 // land notes how a reading ended.
-func (x *Index) land(f *flight) {
+func (x *Reader) land(f *flight) {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	if x.flights.now != f {
@@ -145,37 +145,37 @@ func (x *Index) land(f *flight) {
 	}
 }
 
-func (x *Index) failingSince() time.Time {
+func (x *Reader) failingSince() time.Time {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	return x.flights.failing
 }
 
 // refresh gets the root if it changed, and publishes it.
-func (x *Index) refresh(ctx context.Context, started time.Time) error {
-	next, err := x.readRoot(ctx, x.view.Load(), started)
+func (x *Reader) refresh(ctx context.Context, started time.Time) error {
+	next, err := x.Read(ctx, x.view.Load(), started)
 	if err != nil {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
 	}
-	x.publish(x.newView(next.Root, next.etag, next.sent))
+	x.Take(next.Root, next.ETag, next.Sent)
 	if took := x.now().Sub(started); took > maxWait {
 		x.log.WarnContext(ctx, "refresh slow: draws went on with the last view", slog.Any("label", x.label), slog.Duration("took", took))
 	}
 	return nil
 }
 
-// readRoot reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
-func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*view, error) {
+// Read reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
+func (x *Reader) Read(ctx context.Context, known *View, started time.Time) (*View, error) {
 	etag := ""
 	if known != nil {
-		etag = known.etag
+		etag = known.ETag
 	}
-	o, err := x.store.Get(ctx, x.rootKey(), etag)
-	v := &view{Root: &root.Root{}, etag: o.ETag, sent: started, known: x.now()}
+	o, err := x.store.Get(ctx, x.key, etag)
+	v := &View{Root: &root.Root{}, ETag: o.ETag, Sent: started, known: x.now()}
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		v.Root, v.etag = known.Root, etag
+		v.Root, v.ETag = known.Root, etag
 		return v, nil
 	case errors.Is(err, blob.ErrNotFound):
 		return v, nil
@@ -189,10 +189,10 @@ func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*
 }
 
 // publish replaces the view, unless the new one is an old answer: read before the present one was known, and of a lower version.
-func (x *Index) publish(next *view) {
+func (x *Reader) publish(next *View) {
 	for {
 		cur := x.view.Load()
-		if cur != nil && next.Version < cur.Version && !next.sent.After(cur.known) {
+		if cur != nil && next.Version < cur.Version && !next.Sent.After(cur.known) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {

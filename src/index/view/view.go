@@ -1,22 +1,27 @@
-package index
+// Package view is what a process knows of a label's index: the root as it was last read, laid out for draws, and kept fresh. It draws from that,
+// exactly, and goes on with it while the store fails. It changes nothing in the store.
+package view
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"time"
 
+	"petpick/src/blob"
 	"petpick/src/index/root"
 	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
-// view is a root as it was read or written, laid out for draws. It is immutable.
-type view struct {
+// View is a root as it was read or written, laid out for draws. It is immutable.
+type View struct {
 	*root.Root
-	etag string
+	ETag string
 	// sent and known bound the time of the reading (or of the writing): the root was current at some moment between them.
-	sent, known time.Time
+	Sent, known time.Time
 
 	// recent holds the tail and the live overrides; nil when there are none.
 	recent *segment.Table
@@ -26,6 +31,33 @@ type view struct {
 	// overridden are the pictures that no segment speaks for any more.
 	overridden map[pet.ID]struct{}
 }
+
+// Reader keeps a view of a label. It is safe for concurrent use.
+type Reader struct {
+	label    pet.Label
+	key      string
+	store    blob.Store
+	segments *segment.Store
+	now      func() time.Time
+	log      *slog.Logger
+
+	view    atomic.Pointer[View]
+	flights flights
+}
+
+// OpenReader returns a reader of a label's index, which it has not read yet.
+func Open(label pet.Label, store blob.Store, segments *segment.Store, now func() time.Time, log *slog.Logger) *Reader {
+	return &Reader{label: label, key: RootKey(label), store: store, segments: segments, now: now, log: log}
+}
+
+// RootKey is the key of a label's root.
+func RootKey(label pet.Label) string { return "index/" + string(label) + "/root" }
+
+// Current is the last view; nil before the first.
+func (x *Reader) Current() *View { return x.view.Load() }
+
+// Take makes a root the view, unless there is a later one.
+func (x *Reader) Take(r *root.Root, etag string, sent time.Time) { x.publish(x.newView(r, etag, sent)) }
 
 // part is a segment in a view.
 type part struct {
@@ -39,12 +71,12 @@ type part struct {
 }
 
 // newView lays out a root that was asked for at the time sent and is known now.
-func (x *Index) newView(r *root.Root, etag string, sent time.Time) *view {
-	v := &view{Root: r, etag: etag, sent: sent, known: x.now(), overridden: make(map[pet.ID]struct{}, len(r.Overrides))}
+func (x *Reader) newView(r *root.Root, etag string, sent time.Time) *View {
+	v := &View{Root: r, ETag: etag, Sent: sent, known: x.now(), overridden: make(map[pet.ID]struct{}, len(r.Overrides))}
 	old := x.view.Load()
 	if old != nil && old.Root == r && !x.grown(old) {
 		next := *old // nothing but the time has changed
-		next.etag, next.sent, next.known = etag, sent, v.known
+		next.ETag, next.Sent, next.known = etag, sent, v.known
 		return &next
 	}
 	for _, o := range r.Overrides {
@@ -67,14 +99,14 @@ func (x *Index) newView(r *root.Root, etag string, sent time.Time) *view {
 }
 
 // grown says whether a segment has come into memory that the view does not use yet.
-func (x *Index) grown(v *view) bool {
+func (x *Reader) grown(v *View) bool {
 	return slices.ContainsFunc(v.parts, func(p part) bool { return p.seg == nil && x.segments.Table(p.Name) != nil })
 }
 
-// loaded makes use of a segment that has come into memory.
-func (x *Index) loaded() {
+// Loaded makes use of a segment that has come into memory.
+func (x *Reader) Loaded() {
 	if v := x.view.Load(); v != nil {
-		x.publish(x.newView(v.Root, v.etag, v.sent))
+		x.Take(v.Root, v.ETag, v.Sent)
 	}
 }
 
@@ -94,7 +126,7 @@ func recentOf(r *root.Root) *segment.Table {
 
 // layOut decides how draws use a segment. Rejection is exact at any rate, but must be cheap and must end: where more than a quarter
 // of a segment's mass may be superseded, its table is built without the superseded pictures.
-func (x *Index) layOut(row segment.Row, v, old *view) part {
+func (x *Reader) layOut(row segment.Row, v, old *View) part {
 	p := part{Row: row, seg: x.segments.Table(row.Name)}
 	var mass uint64
 	from, _ := root.FindOverride(v.Overrides, row.First)
@@ -134,7 +166,7 @@ type aim struct {
 }
 
 // aim chooses where to look, and has what is there brought nearer. The total must not be 0.
-func (v *view) aim(rnd segment.Source) aim {
+func (v *View) aim(rnd segment.Source) aim {
 	a := aim{height: segment.Below(rnd, v.total)}
 	a.component = sort.Search(len(v.ends), func(i int) bool { return v.ends[i] > a.height })
 	seg := v.recent
@@ -151,7 +183,7 @@ func (v *view) aim(rnd segment.Source) aim {
 }
 
 // drawFrom makes one try. A next view means: try again, with that one.
-func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *segment.Entry, next *view, err error) {
+func (x *Reader) drawFrom(ctx context.Context, v *View, a aim) (pick *segment.Entry, next *View, err error) {
 	if a.component == 0 {
 		return v.recent.At(a.column, a.height), nil, nil
 	}
@@ -165,7 +197,7 @@ func (x *Index) drawFrom(ctx context.Context, v *view, a aim) (pick *segment.Ent
 		if err := x.segments.Load(ctx, p.Row); err != nil {
 			return nil, nil, err
 		}
-		next := x.newView(v.Root, v.etag, v.sent)
+		next := x.newView(v.Root, v.ETag, v.Sent)
 		x.publish(next)
 		return nil, next, nil
 	default:
