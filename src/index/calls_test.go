@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -136,4 +137,16 @@ func TestCallsWhileASegmentIsLoaded(t *testing.T) {
 	}
 	c.pass(time.Second)
 	c.draw("after a second", src, map[string]int{"get root": 1})
+}
+
+// A label without pictures is read once before a draw says so, and once more by the next.
+func TestCallsOfADrawFromNothing(t *testing.T) {
+	store, reads := blobtest.NewFaulty(blob.NewMemory(nil)), 0
+	store.Fail(func(blobtest.Op, string) error { reads++; return nil }, nil)
+	x := Open(Config{Label: "cat", Index: store})
+	for want := 1; want <= 2; want++ {
+		if _, err := x.Draw(t.Context(), newSource()); !errors.Is(err, ErrEmpty) || reads != want {
+			t.Errorf("got %v after %d calls, want ErrEmpty after %d", err, reads, want)
+		}
+	}
 }

@@ -105,29 +105,33 @@ func (x *Index) apply(ctx context.Context, base *root.Root, notes []journal.Note
 	}
 	now := uint64(x.now().UnixMilli())
 	for i, id := range touched {
-		f := found[i]
-		_, known := root.FindOverride(next.Overrides, id)
-		group := byID[id]
-		fresh := !f.same && f.held.Old == 0 && isPlainAdd(base, group) && f.weight == group[0].Weight && f.weight > 0
-		if f.err == nil && !f.same && !fresh && !known && len(next.Overrides) >= x.limits.overrides {
-			f.err = errors.New("overrides are full until the next merge")
-		}
-		if f.err != nil {
-			x.log.WarnContext(ctx, "entry left in the journal", "label", x.label, "id", id.String(), "error", f.err)
+		if err := x.enter(base, next, byID[id], found[i], now); err != nil {
+			x.log.WarnContext(ctx, "entry left in the journal", "label", x.label, "id", id.String(), "error", err)
 			continue
 		}
-		switch {
-		case fresh:
-			next.SetTail(segment.Entry{ID: id, Weight: f.weight})
-		case !f.same:
-			next.SetOverride(root.Override{Entry: segment.Entry{ID: id, Weight: f.weight}, Held: f.held, At: now})
-		}
-		for _, n := range group {
+		for _, n := range byID[id] {
 			applied = append(applied, n.Key)
 		}
 	}
 	slices.Sort(applied)
 	return next, applied, nil
+}
+
+// enter brings what was found of a picture into the next root.
+func (x *Index) enter(base, next *root.Root, group []journal.Note, f finding, now uint64) error {
+	entry := segment.Entry{ID: group[0].ID, Weight: f.weight}
+	_, known := root.FindOverride(next.Overrides, entry.ID)
+	switch {
+	case f.err != nil || f.same:
+		return f.err
+	case f.held.Old == 0 && isPlainAdd(base, group) && f.weight == group[0].Weight && f.weight > 0:
+		next.SetTail(entry)
+	case !known && len(next.Overrides) >= x.limits.overrides:
+		return errors.New("overrides are full until the next merge")
+	default:
+		next.SetOverride(root.Override{Entry: entry, Held: f.held, At: now})
+	}
+	return nil
 }
 
 // isPlainAdd: a single ADD, in time, of a picture that no override speaks of. Everything else is a reason to look at the truth.

@@ -81,8 +81,11 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	outputs, absorbed, err := x.union(ctx, inputs, old)
-	if err != nil || len(absorbed) == 0 && len(inputs) < 2 {
+	if err != nil {
 		return false, err
+	}
+	if len(absorbed) == 0 && len(inputs) < 2 { // a copy of its only input, of which nobody knows
+		return false, x.segments.Delete(ctx, outputs)
 	}
 	for {
 		done, err := x.replace(ctx, base.Root, inputs, outputs, absorbed)

@@ -326,3 +326,28 @@ func TestTouchesOverManySegments(t *testing.T) {
 		}
 	})
 }
+
+// A merge that has nothing to absorb after all leaves no copy of its input.
+func TestAMergeInVainLeavesNothing(t *testing.T) {
+	w := newBuckets()
+	x := w.process() // 16 in a segment, 3 overrides are worth a merge
+	var pictures []segment.Entry
+	for i := range 16 {
+		pictures = append(pictures, segment.Entry{ID: idOf(i), Weight: 5})
+	}
+	slices.SortFunc(pictures, func(a, b segment.Entry) int { return pet.Compare(a.ID, b.ID) })
+	r := &root.Root{Version: 1, Rows: []segment.Row{stored(t, x, pictures), stored(t, x, pictures)}}
+	for _, p := range pictures[:3] { // each in both: no merge of one of them may absorb it
+		r.SetOverride(root.Override{Entry: p, Held: root.Held{Old: 10, In: r.Rows[0].Name}, At: 1})
+	}
+	if _, err := w.store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := x.mergeOnce(t.Context()); done || err != nil {
+		t.Fatalf("merged: %v, %v", done, err)
+	}
+	page, err := w.store.List(t.Context(), "index/cat/segments/", "", 1000)
+	if err != nil || len(page.Objects) != 2 {
+		t.Errorf("%d segments, %v, want 2", len(page.Objects), err)
+	}
+}

@@ -76,6 +76,15 @@ func (s *Store) Exists(ctx context.Context, r Row) error {
 	return err
 }
 
+// Delete deletes segments that no root has listed, nor will.
+func (s *Store) Delete(ctx context.Context, rows []Row) error {
+	keys := make([]string, len(rows))
+	for i, r := range rows {
+		keys[i] = s.Key(r.Name)
+	}
+	return s.cfg.Store.DeleteMany(ctx, keys)
+}
+
 // Others are the keys of segments that are not among the rows, and older than an age.
 func (s *Store) Others(ctx context.Context, rows []Row, age time.Duration) (keys []string, err error) {
 	named := make(map[uint64]bool, len(rows))

@@ -28,12 +28,15 @@ func (x *Reader) Draw(ctx context.Context, rnd segment.Source) (segment.Entry, e
 	if aimed != nil && aimed.total > 0 {
 		at = aimed.aim(rnd)
 	}
-	v, err := x.Fresh(ctx)
+	sure := aimed == nil // that the view was read after the call
+	v, err := x.latest(ctx, sure)
 	for try := 0; err == nil; try++ {
 		if v.total == 0 {
-			if v, err = x.Newer(ctx); err == nil && v.total == 0 {
-				err = ErrEmpty
+			if sure {
+				return segment.Entry{}, fmt.Errorf("index of %s: %w", x.label, ErrEmpty)
 			}
+			v, err = x.Newer(ctx)
+			sure = true
 			continue
 		}
 		if v != aimed || try > 0 {
@@ -57,9 +60,18 @@ func (x *Reader) Draw(ctx context.Context, rnd segment.Source) (segment.Entry, e
 	return segment.Entry{}, fmt.Errorf("index of %s: %w", x.label, err)
 }
 
+// latest is Newer where that is asked for, and else Fresh.
+func (x *Reader) latest(ctx context.Context, newer bool) (*View, error) {
+	if newer {
+		return x.Newer(ctx)
+	}
+	return x.Fresh(ctx)
+}
+
 // Stats is a label in numbers.
 type Stats struct {
-	// Pictures counts those with a weight above 0.
+	// Pictures counts those with a weight above 0; one that is in two segments by mistake counts twice until upkeep has absorbed what
+	// heals it, although draws heal at once.
 	Pictures int
 	// Total is the sum of their weights, in thousandths.
 	Total uint64
