@@ -231,7 +231,7 @@ var mistakes = []mistake{
 
 	// Draws, check and reindex.
 	{"a draw gives up when a segment is gone", []edit{
-		{"view/draw.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
+		{"view/draw.go", "case errors.Is(errTry, blob.ErrNotFound):", "case blob.ErrNotFound == nil:"},
 	}, "draw-against-merge-and-collect", "refused"},
 	{"a removal repeated although the picture is back", []edit{
 		{"remove.go", "if v.State != truth.Removed && v.State != truth.Blocked {", "if v.State = max(v.State, truth.Removed); false {"},
