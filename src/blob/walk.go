@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// list yields the keys under a prefix that sort after a key. The next page is read while one is worked on.
+// All yields the keys under a prefix that sort after a key. The next page is read while one is worked on.
 func All(ctx context.Context, store Store, prefix, after string) iter.Seq2[Info, error] {
 	type answer struct {
 		page Page
