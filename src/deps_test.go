@@ -10,7 +10,7 @@ import (
 
 // allowed is the import rule: what each package of ours may import of ours. What is not here may be imported by nobody.
 //
-//	cmd/* ──> api ──> index ──> blob <── s3blob ──> S3 SDK
+//	cmd/* ──> api ──> index ──> truth ──> blob <── s3blob ──> S3 SDK
 //	  │        └────> photo, access, gateway
 //	  ├──> gateway  access  config  s3blob
 //	  └──> edge, s3server (cmd/petpick only)
@@ -20,7 +20,15 @@ var allowed = map[string][]string{
 	"blob/blobtest": {"blob"},
 	"blob/s3blob":   {"blob"},
 	"blob/s3server": {},
-	"index":         {"blob", "pet"},
+	"box":           {},
+	"parallel":      {},
+	"sorted":        {},
+	"truth":         {"blob", "box", "parallel", "pet", "sorted"},
+	"index":         {"blob", "box", "index/journal", "index/root", "index/segment", "index/view", "parallel", "pet", "sorted", "truth"},
+	"index/journal": {"blob", "box", "pet"},
+	"index/root":    {"box", "index/segment", "pet"},
+	"index/segment": {"blob", "box", "parallel", "pet"},
+	"index/view":    {"blob", "box", "index/root", "index/segment", "parallel", "pet"},
 	"photo":         {"pet"},
 	"access":        {},
 	"stack":         {},
@@ -50,7 +58,7 @@ var allowed = map[string][]string{
 var foreign = map[string][]string{
 	"blob/s3blob":      {"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"},
 	"blob/s3server":    {"github.com/versity/versitygw", "github.com/pkg/xattr"},
-	"index":            {"golang.org/x/sync"},
+	"parallel":         {"golang.org/x/sync"},
 	"photo":            {"golang.org/x/image", "golang.org/x/sync"},
 	"config":           {"github.com/aws/aws-sdk-go-v2/aws"},
 	"cdn":              {"github.com/aws/aws-sdk-go-v2/aws", "github.com/aws/aws-sdk-go-v2/service/cloudfront"},

@@ -63,7 +63,8 @@ type Store interface {
 	// ETag and Modified are set.
 	List(ctx context.Context, prefix, after string, limit int) (Page, error)
 
-	// Delete removes an object; to delete what is not there is no error.
+	// Delete removes an object; to delete what is not there is no error. It makes one attempt: one that is sent again after the
+	// process was frozen could land on an object that was made since.
 	Delete(ctx context.Context, key string) error
 
 	// DeleteMany deletes any number of keys. On an error any part of them may be gone.

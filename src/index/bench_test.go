@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -135,40 +137,40 @@ var growingSizes = []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_
 func syntheticIndex(b *testing.B, pictures int) (*Index, *metered) {
 	inner := blob.NewMemory(nil)
 	x := Open(Config{Label: "cat", Memory: 1})
-	tail := someTail(min(pictures, maxTail))
+	tail := someTail(min(pictures, root.MaxTail))
 	store, rows := newSynthetic(inner, x, pictures-len(tail))
-	r := &root{version: 1, rows: rows, tail: tail}
-	if _, err := inner.Create(b.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	r := &root.Root{Version: 1, Rows: rows, Tail: tail}
+	if _, err := inner.Create(b.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		b.Fatal(err)
 	}
 	counting := &metered{Store: store}
-	x.store = counting
+	x.use(counting, 1)
 	return x, counting
 }
 
-func someTail(n int) []weighted {
-	tail := make([]weighted, n)
+func someTail(n int) []segment.Entry {
+	tail := make([]segment.Entry, n)
 	for i := range tail {
-		tail[i] = weighted{idAt(i, n), pet.DefaultWeight}
+		tail[i] = segment.Entry{ID: idAt(i, n), Weight: pet.DefaultWeight}
 	}
 	return tail
 }
 
 // BenchmarkDecodeRoot is a root of a billion pictures: 954 segments and a full tail, without overrides and with as many as there may be.
 func BenchmarkDecodeRoot(b *testing.B) {
-	for _, overrides := range []int{0, maxOverrides} {
-		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", maxTail, overrides), func(b *testing.B) {
-			r := &root{version: 1, tail: someTail(maxTail)}
+	for _, overrides := range []int{0, root.MaxOverrides} {
+		b.Run(fmt.Sprintf("segments=954/tail=%d/overrides=%d", root.MaxTail, overrides), func(b *testing.B) {
+			r := &root.Root{Version: 1, Tail: someTail(root.MaxTail)}
 			for name := range uint64(954) {
-				r.rows = append(r.rows, syntheticRow(name, maxSegment))
+				r.Rows = append(r.Rows, syntheticRow(name, segment.Max))
 			}
 			for i := range overrides {
-				r.overrides = append(r.overrides, override{weighted: weighted{idAt(i, overrides), 2000}, held: held{1000, uint64(i % 954)}, at: 1})
+				r.Overrides = append(r.Overrides, root.Override{Entry: segment.Entry{ID: idAt(i, overrides), Weight: 2000}, Held: root.Held{Old: 1000, In: uint64(i % 954)}, At: 1})
 			}
-			body := r.encode(1)
+			body := r.Encode(1)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := decodeRoot(body); err != nil {
+				if _, err := root.Decode(body); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -179,7 +181,7 @@ func BenchmarkDecodeRoot(b *testing.B) {
 
 // BenchmarkResident loads a segment as draws do, and says what stays on the heap.
 func BenchmarkResident(b *testing.B) {
-	for _, n := range []int{10_000, maxSegment} {
+	for _, n := range []int{10_000, segment.Max} {
 		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
 			var each float64
 			for b.Loop() {
@@ -192,8 +194,8 @@ func BenchmarkResident(b *testing.B) {
 
 // TestResidentBytes: a picture takes 32 B, and what is beside the pictures hardly counts.
 func TestResidentBytes(t *testing.T) {
-	if each := residentBytes(t, 100_000); each > recBytes+1 {
-		t.Errorf("%.2f B a picture, want %d", each, recBytes)
+	if each := residentBytes(t, 100_000); each > segment.Bytes+1 {
+		t.Errorf("%.2f B a picture, want %d", each, segment.Bytes)
 	}
 }
 
@@ -202,7 +204,7 @@ func residentBytes(tb testing.TB, n int) float64 {
 	inner := blob.NewMemory(nil)
 	layout := Open(Config{Label: "cat"})
 	store, rows := newSynthetic(inner, layout, n)
-	if _, err := inner.Create(tb.Context(), layout.rootKey(), (&root{version: 1, rows: rows}).encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(tb.Context(), layout.rootKey, (&root.Root{Version: 1, Rows: rows}).Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	counting := &metered{Store: store}

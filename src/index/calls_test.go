@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -9,6 +10,8 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 )
 
 // counted is an index over a store that counts calls by what they ask for: "get root", "getrange segment".
@@ -32,11 +35,11 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 	inner := blob.NewMemory(clock)
 	layout := Open(Config{Label: "cat"})
 	store, rows := newSynthetic(inner, layout, pictures)
-	r := &root{version: 1, rows: rows}
+	r := &root.Root{Version: 1, Rows: rows}
 	for i := range tail {
-		r.tail = append(r.tail, weighted{idAt(i, tail), 1000})
+		r.Tail = append(r.Tail, segment.Entry{ID: idAt(i, tail), Weight: 1000})
 	}
-	if _, err := inner.Create(t.Context(), layout.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := inner.Create(t.Context(), layout.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	faulty := blobtest.NewFaulty(store)
@@ -64,7 +67,7 @@ func newCounted(t *testing.T, tail, pictures int, memory int64) *counted {
 }
 
 // draw draws once and holds the calls that it made against what it may make.
-func (c *counted) draw(when string, src Source, want map[string]int) {
+func (c *counted) draw(when string, src segment.Source, want map[string]int) {
 	c.t.Helper()
 	c.mu.Lock()
 	clear(c.calls)
@@ -87,10 +90,10 @@ func (c *counted) pass(d time.Duration) { c.mu.Lock(); c.now = c.now.Add(d); c.m
 func TestCallsOfADrawWhateverTheSize(t *testing.T) {
 	for name, size := range map[string]struct{ tail, pictures int }{
 		"one picture":      {1, 0},
-		"a tail":           {maxTail, 0},
-		"three segments":   {0, 3 * maxSegment},
+		"a tail":           {root.MaxTail, 0},
+		"three segments":   {0, 3 * segment.Max},
 		"a billion":        {0, 1_000_000_000},
-		"954 and the tail": {maxTail, 954 * maxSegment},
+		"954 and the tail": {root.MaxTail, 954 * segment.Max},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCounted(t, size.tail, size.pictures, 1)
@@ -115,14 +118,15 @@ func TestCallsOfADrawWhateverTheSize(t *testing.T) {
 // A cold draw does not wait for its segment to get into memory; once it is there, draws make no call.
 func TestCallsWhileASegmentIsLoaded(t *testing.T) {
 	const n = 10_000
-	c := newCounted(t, 0, n, n*recBytes)
+	c := newCounted(t, 0, n, n*segment.Bytes)
 	c.loading = make(chan struct{})
 	src := newSource()
 	c.draw("cold", src, map[string]int{"get root": 1, "getrange segment": 1})
 	c.draw("while it is loaded", src, map[string]int{"getrange segment": 1})
+	without := c.reader.Current()
 	close(c.loading)
 	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if v := c.view.Load(); v.parts[0].seg != nil {
+		if c.reader.Current() != without { // the clock stands still: nothing else makes a new view
 			break
 		}
 		if time.Now().After(until) {
@@ -134,4 +138,16 @@ func TestCallsWhileASegmentIsLoaded(t *testing.T) {
 	}
 	c.pass(time.Second)
 	c.draw("after a second", src, map[string]int{"get root": 1})
+}
+
+// A label without pictures is read once before a draw says so, and once more by the next.
+func TestCallsOfADrawFromNothing(t *testing.T) {
+	store, reads := blobtest.NewFaulty(blob.NewMemory(nil)), 0
+	store.Fail(func(blobtest.Op, string) error { reads++; return nil }, nil)
+	x := Open(Config{Label: "cat", Index: store})
+	for want := 1; want <= 2; want++ {
+		if _, err := x.Draw(t.Context(), newSource()); !errors.Is(err, ErrEmpty) || reads != want {
+			t.Errorf("got %v after %d calls, want ErrEmpty after %d", err, reads, want)
+		}
+	}
 }

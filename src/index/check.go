@@ -8,7 +8,14 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
+	"petpick/src/index/view"
+	"petpick/src/parallel"
 	"petpick/src/pet"
+	"petpick/src/sorted"
+	"petpick/src/truth"
 )
 
 // Fault is a picture of which index and truth say different things, or that is half removed.
@@ -30,39 +37,39 @@ func (x *Index) Check(ctx context.Context, repair bool, report func(Fault), prog
 	}
 	var done pet.ID // up to here
 	for version := uint64(0); ; {
-		base, err := x.readRoot(ctx, nil, x.now())
+		base, err := x.reader.Read(ctx, nil, x.now())
 		if err != nil {
 			return err
 		}
-		err = x.checkRoot(ctx, base.root, &done, repair, report, progress)
-		if !errors.Is(err, blob.ErrNotFound) || base.version == version {
+		err = x.checkRoot(ctx, base.Root, &done, repair, report, progress)
+		if !errors.Is(err, blob.ErrNotFound) || base.Version == version {
 			return err
 		}
-		version = base.version // a merge has replaced a segment, perhaps: go on by the root that lists its successor
+		version = base.Version // a merge has replaced a segment, perhaps: go on by the root that lists its successor
 	}
 }
 
 // checkRoot compares a root with the truth, from one picture on.
-func (x *Index) checkRoot(ctx context.Context, r *root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
-	sources := append(segmentsOf(ctx, x, r.rows, *done), tailOf(r.tail), overridesOf(r.overrides), x.truths(ctx, *done, progress))
-	for group, err := range joined(sources...) {
+func (x *Index) checkRoot(ctx context.Context, r *root.Root, done *pet.ID, repair bool, report func(Fault), progress func(int)) error {
+	sources := append(x.segmentsOf(ctx, r.Rows, *done), tailOf(r.Tail), overridesOf(r.Overrides), x.told(ctx, *done, progress))
+	for group, err := range sorted.Groups(compareClaims, sources...) {
 		if err != nil {
 			return err
 		}
-		if compare(group[0].id, *done) <= 0 {
+		if pet.Compare(group[0].ID, *done) <= 0 {
 			continue
 		}
 		said, copies := massOf(group)
-		truth := group[len(group)-1]
-		if truth.by != byTruth { // the index alone knows of it
-			truth = claim{}
+		told := group[len(group)-1]
+		if told.by != byTruth { // the index alone knows of it
+			told = claim{}
 		}
-		if truth.bad || uint64(truth.weight) != said || copies > 1 {
-			if err := x.settle(ctx, group[0].id, repair, report); err != nil {
+		if told.bad || uint64(told.Weight) != said || copies > 1 {
+			if err := x.settle(ctx, group[0].ID, repair, report); err != nil {
 				return err
 			}
 		}
-		*done = group[0].id
+		*done = group[0].ID
 	}
 	return nil
 }
@@ -72,9 +79,9 @@ func massOf(group []claim) (mass uint64, copies int) {
 	for _, c := range group {
 		switch c.by {
 		case byOverride: // speaks for all copies
-			return uint64(c.weight), 1
+			return uint64(c.Weight), 1
 		case bySegment, byTail:
-			mass, copies = mass+uint64(c.weight), copies+1
+			mass, copies = mass+uint64(c.Weight), copies+1
 		}
 	}
 	return mass, copies
@@ -87,7 +94,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 		report(Fault{ID: id, What: errLook.Error()})
 		return nil
 	}
-	if errLook != nil && !gone(errLook) {
+	if errLook != nil && !truth.Gone(errLook) {
 		return errLook
 	}
 	mend := func(what string, how func() error) (err error) {
@@ -103,7 +110,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	}
 	if said != uint64(pic.Weight) || copies > 1 {
 		what := fmt.Sprintf("the index says %s in %d places, the truth %s", pet.Thousandths(said), copies, pic.Weight)
-		touch := func() error { _, err := x.announce(ctx, note{id: id}); return err }
+		touch := func() error { _, err := x.announce(ctx, journal.Note{ID: id}); return err }
 		if err := mend(what, touch); err != nil {
 			return err
 		}
@@ -111,11 +118,7 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 	if !errors.Is(errLook, ErrRemoved) && !errors.Is(errLook, ErrBlocked) {
 		return nil
 	}
-	_, err = x.photos.Head(ctx, pet.Key(x.label, id))
-	switch {
-	case errors.Is(err, blob.ErrNotFound):
-		return nil
-	case err != nil:
+	if there, err := x.truth.HasPhoto(ctx, id); err != nil || !there {
 		return err
 	}
 	return mend("its removal was not finished: the bytes are still there", func() error {
@@ -128,82 +131,19 @@ func (x *Index) settle(ctx context.Context, id pet.ID, repair bool, report func(
 
 // saidOf is massOf by the present root.
 func (x *Index) saidOf(ctx context.Context, id pet.ID) (mass uint64, copies int, err error) {
-	v, err := x.readRoot(ctx, nil, x.now())
+	v, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return 0, 0, err
 	}
-	if i, there := findOverride(v.overrides, id); there {
-		return uint64(v.overrides[i].weight), 1, nil
+	if i, there := root.FindOverride(v.Overrides, id); there {
+		return uint64(v.Overrides[i].Weight), 1, nil
 	}
-	h, copies, err := x.heldIn(ctx, v.rows, id)
-	mass = uint64(h.old)
-	if i, there := findWeighted(v.tail, id); there {
-		mass, copies = mass+uint64(v.tail[i].weight), copies+1
+	h, copies, err := x.heldIn(ctx, v.Rows, id)
+	mass = uint64(h.Old)
+	if i, there := root.Find(v.Tail, id); there {
+		mass, copies = mass+uint64(v.Tail[i].Weight), copies+1
 	}
 	return mass, copies, err
-}
-
-// truths yields the pictures of the photos bucket, from one on: photos and verdicts are listed beside each other, and what no list tells is read for
-// a page of them at a time.
-func (x *Index) truths(ctx context.Context, from pet.ID, progress func(pictures int)) claims {
-	return func(yield func(claim, error) bool) {
-		type listing struct{ photo, verdict bool }
-		var page []claim
-		var found []listing
-		flush := func() bool {
-			err := each(len(page), 64, func(i int) error { return x.fill(ctx, &page[i], found[i].photo, found[i].verdict) })
-			if err != nil {
-				yield(claim{}, err)
-				return false
-			}
-			for _, c := range page {
-				if !yield(c, nil) {
-					return false
-				}
-			}
-			progress(len(page))
-			page, found = page[:0], found[:0]
-			return true
-		}
-		for group, err := range joined(x.listed(ctx, x.photosPrefix(), byPhoto, from), x.listed(ctx, x.verdictsPrefix(), byVerdict, from)) {
-			if err != nil {
-				yield(claim{}, err)
-				return
-			}
-			page = append(page, claim{weighted: group[0].weighted, by: byTruth, at: group[0].at})
-			found = append(found, listing{group[0].by == byPhoto, group[len(group)-1].by == byVerdict})
-			if len(page) == 1000 && !flush() {
-				return
-			}
-		}
-		flush()
-	}
-}
-
-// fill reads a listed picture's weight.
-func (x *Index) fill(ctx context.Context, c *claim, photo, verdict bool) error {
-	if verdict {
-		p, err := x.Look(ctx, c.id)
-		if errors.Is(err, ErrNewer) { // what it says is not known, and must not be left out
-			return err
-		}
-		c.weight = p.Weight
-		c.bad = errors.Is(err, ErrFormat) || photo && (errors.Is(err, ErrRemoved) || errors.Is(err, ErrBlocked))
-		if gone(err) || c.bad {
-			return nil
-		}
-		return err
-	}
-	head, err := x.photos.Head(ctx, pet.Key(x.label, c.id))
-	if errors.Is(err, blob.ErrNotFound) { // removed since it was listed
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	p, err := pictureOf(x.label, c.id, head)
-	c.weight, c.bad = p.Weight, err != nil
-	return nil
 }
 
 const (
@@ -219,7 +159,7 @@ const (
 type rebuilt struct {
 	began time.Time
 	since time.Time // that is, about
-	rows  []row
+	rows  []segment.Row
 	// indexed are those pictures in the rows that may also be in the tail of a root: what was there before, and what is younger than since.
 	indexed  map[pet.ID]bool
 	youngest time.Time // when the last photo in the rows was written
@@ -232,7 +172,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 	if err != nil {
 		return err
 	}
-	made, err := x.rebuild(ctx, base.root, report, progress)
+	made, err := x.rebuild(ctx, base.Root, report, progress)
 	if err != nil {
 		return err
 	}
@@ -257,7 +197,7 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 			changed, uploaded = append(changed, uploaded...), nil
 		}
 		err = x.install(ctx, made, seen, changed)
-		for errors.Is(err, errBeaten) && x.now().Sub(seen.sent) < absorbAge/2 {
+		for errors.Is(err, errBeaten) && x.now().Sub(seen.Sent) < absorbAge/2 {
 			if err := x.pause(ctx, retryPause); err != nil {
 				return err
 			}
@@ -276,98 +216,98 @@ func (x *Index) Reindex(ctx context.Context, report func(Fault), progress func(p
 var errMerged = errors.New("segments were merged meanwhile")
 
 // readable is the root, or an empty one in place of one that is damaged: that is what reindex is for.
-func (x *Index) readable(ctx context.Context) (*view, error) {
-	v, err := x.readRoot(ctx, nil, x.now())
+func (x *Index) readable(ctx context.Context) (*view.View, error) {
+	v, err := x.reader.Read(ctx, nil, x.now())
 	if errors.Is(err, ErrFormat) && !errors.Is(err, ErrNewer) {
-		v.root, err = &root{}, nil
+		v.Root, err = &root.Root{}, nil
 	}
 	return v, err
 }
 
 // rebuild writes segments of all photos that have a weight.
-func (x *Index) rebuild(ctx context.Context, base *root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
+func (x *Index) rebuild(ctx context.Context, base *root.Root, report func(Fault), progress func(pictures int)) (made rebuilt, err error) {
 	made.began, made.indexed = x.now(), map[pet.ID]bool{}
 	made.since = made.began.Add(-clocks)
-	out := &packer{x: x, limit: x.limits.segment}
-	for c, err := range x.truths(ctx, pet.ID{}, progress) {
+	out := x.segments.Writer(x.limits.segment)
+	for w, err := range x.truth.All(ctx, pet.ID{}, progress) {
 		if err != nil {
 			return made, err
 		}
-		if c.bad {
-			if _, err := x.Look(ctx, c.id); errors.Is(err, ErrFormat) {
-				report(Fault{ID: c.id, What: err.Error()})
+		if w.Bad {
+			if _, err := x.Look(ctx, w.ID); errors.Is(err, ErrFormat) {
+				report(Fault{ID: w.ID, What: err.Error()})
 			}
 			continue
 		}
-		if c.weight == 0 {
+		if w.Weight == 0 {
 			continue
 		}
-		if c.at.After(made.youngest) {
-			made.youngest = c.at
+		if w.At.After(made.youngest) {
+			made.youngest = w.At
 		}
-		if _, inTail := findWeighted(base.tail, c.id); inTail || !c.at.Before(made.since) {
-			made.indexed[c.id] = true
+		if _, inTail := root.Find(base.Tail, w.ID); inTail || !w.At.Before(made.since) {
+			made.indexed[w.ID] = true
 		}
-		if err := out.add(ctx, c.weighted); err != nil {
+		if err := out.Add(ctx, segment.Entry{ID: w.ID, Weight: w.Weight}); err != nil {
 			return made, err
 		}
 	}
-	err = out.flush(ctx)
-	made.rows = out.rows
+	made.rows, err = out.Close(ctx)
 	return made, err
 }
 
 // extend writes a segment of pictures that were uploaded meanwhile.
 func (x *Index) extend(ctx context.Context, made *rebuilt, uploaded []pet.ID) error {
 	page := make([]claim, len(uploaded))
-	err := each(len(page), 64, func(i int) (err error) {
-		page[i].id = uploaded[i]
-		page[i].weight, err = x.weigh(ctx, uploaded[i])
+	err := parallel.Each(len(page), 64, func(i int) (err error) {
+		page[i].ID = uploaded[i]
+		page[i].Weight, err = x.truth.Weigh(ctx, uploaded[i])
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	out := &packer{x: x, limit: x.limits.segment}
+	out := x.segments.Writer(x.limits.segment)
 	for _, c := range page {
-		made.indexed[c.id] = true
-		if err := out.add(ctx, c.weighted); err != nil {
+		made.indexed[c.ID] = true
+		if err := out.Add(ctx, c.Entry); err != nil {
 			return err
 		}
 	}
-	if err := out.flush(ctx); err != nil {
+	rows, err := out.Close(ctx)
+	if err != nil {
 		return err
 	}
-	made.rows = append(made.rows, out.rows...)
+	made.rows = append(made.rows, rows...)
 	made.youngest = x.now().Add(clocks)
 	return nil
 }
 
 // changedSince are the pictures that were decided on since the rebuild began, and those uploaded since that are not in its segments.
 func (x *Index) changedSince(ctx context.Context, made rebuilt) (decided, uploaded []pet.ID, err error) {
-	for c, err := range x.listed(ctx, x.verdictsPrefix(), byVerdict, pet.ID{}) {
+	for c, err := range x.truth.Verdicts(ctx, pet.ID{}) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if !c.at.Before(made.since) {
-			decided = append(decided, c.id)
+		if !c.At.Before(made.since) {
+			decided = append(decided, c.ID)
 		}
 	}
-	for c, err := range x.listed(ctx, x.photosPrefix(), byPhoto, pet.ID{}) {
+	for c, err := range x.truth.Photos(ctx, pet.ID{}) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if !c.at.Before(made.since) && !made.indexed[c.id] {
-			uploaded = append(uploaded, c.id)
+		if !c.At.Before(made.since) && !made.indexed[c.ID] {
+			uploaded = append(uploaded, c.ID)
 		}
 	}
 	// A rebuild that took longer than collectAge may have lost segments to upkeep.
-	return decided, uploaded, each(len(made.rows), 64, func(i int) error { _, err := x.store.Head(ctx, x.segmentKey(made.rows[i].name)); return err })
+	return decided, uploaded, parallel.Each(len(made.rows), 64, func(i int) error { return x.segments.Exists(ctx, made.rows[i]) })
 }
 
 // install swaps in a root of the new segments, and of what the present one has of later changes: its tail less what is in the segments, and
 // by looking again at what has changed since the rebuild began, was overridden lately, or spilled since the root was seen.
-func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed []pet.ID) error {
+func (x *Index) install(ctx context.Context, made rebuilt, seen *view.View, changed []pet.ID) error {
 	if x.now().Sub(made.began) > collectAge-time.Hour {
 		return fmt.Errorf("index of %s: reading the pictures took so long that upkeep may delete what was made of them: stop upkeep meanwhile", x.label)
 	}
@@ -375,28 +315,28 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 	if err != nil {
 		return err
 	}
-	ids, err := x.carried(ctx, cur.root, seen, changed)
+	ids, err := x.carried(ctx, cur.Root, seen, changed)
 	if err != nil {
 		return err
 	}
 	// Versions only grow, also where the old root is gone and its version with it.
-	next := &root{version: max(cur.version+1, uint64(x.now().UnixMilli())), epoch: cur.epoch + 1, rows: made.rows, at: cur.at, crowd: cur.crowd}
+	next := &root.Root{Version: max(cur.Version+1, uint64(x.now().UnixMilli())), Epoch: cur.Epoch + 1, Rows: made.rows, At: cur.At, Crowd: cur.Crowd}
 	if !made.youngest.IsZero() { // after the date of any photo that is in the rows: its PUT may have taken long
-		next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
+		next.Reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())
 	}
-	for _, w := range cur.tail {
-		if !made.indexed[w.id] {
-			next.setTail(w)
+	for _, w := range cur.Tail {
+		if !made.indexed[w.ID] {
+			next.SetTail(w)
 		}
 	}
 	found := make([]finding, len(ids))
-	err = each(len(ids), 64, func(i int) error { found[i] = x.examineOne(ctx, next, ids[i]); return found[i].err })
+	err = parallel.Each(len(ids), 64, func(i int) error { found[i] = x.examineOne(ctx, next, ids[i]); return found[i].err })
 	if err != nil {
 		return err
 	}
 	for i, f := range found {
 		if !f.same {
-			next.setOverride(override{weighted{ids[i], f.weight}, f.held, uint64(x.now().UnixMilli())})
+			next.SetOverride(root.Override{Entry: segment.Entry{ID: ids[i], Weight: f.weight}, Held: f.held, At: uint64(x.now().UnixMilli())})
 		}
 	}
 	return x.commit(ctx, cur, next)
@@ -404,30 +344,30 @@ func (x *Index) install(ctx context.Context, made rebuilt, seen *view, changed [
 
 // carried are the pictures that install looks at; errMerged when a merge was here since the root was seen. Of uploads there may be too
 // many: they are touched afterwards.
-func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pet.ID) ([]pet.ID, error) {
-	for _, r := range seen.rows {
-		if !slices.Contains(cur.rows, r) {
+func (x *Index) carried(ctx context.Context, cur *root.Root, seen *view.View, changed []pet.ID) ([]pet.ID, error) {
+	for _, r := range seen.Rows {
+		if !slices.Contains(cur.Rows, r) {
 			return nil, errMerged
 		}
 	}
 	ids := slices.Clone(changed)
-	for _, o := range cur.overrides {
-		if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {
-			ids = append(ids, o.id)
+	for _, o := range cur.Overrides {
+		if o.At >= uint64(seen.Sent.Add(-clocks).UnixMilli()) {
+			ids = append(ids, o.ID)
 		}
 	}
-	for _, r := range cur.rows {
-		if slices.Contains(seen.rows, r) || len(ids)+int(r.n) > maxCarried {
+	for _, r := range cur.Rows {
+		if slices.Contains(seen.Rows, r) || len(ids)+int(r.N) > maxCarried {
 			continue
 		}
-		for c, err := range x.pictures(ctx, r, pet.ID{}) {
+		for p, err := range x.segments.Pictures(ctx, r, pet.ID{}) {
 			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, c.id)
+			ids = append(ids, p.ID)
 		}
 	}
-	slices.SortFunc(ids, compare)
+	slices.SortFunc(ids, pet.Compare)
 	ids = slices.Compact(ids)
 	if len(ids) > x.limits.overrides {
 		return nil, fmt.Errorf("index of %s: %d pictures were changed meanwhile: %w: run it again", x.label, len(ids), ErrBusy)
@@ -437,6 +377,6 @@ func (x *Index) carried(ctx context.Context, cur *root, seen *view, changed []pe
 
 // touch journals that pictures may have changed, and folds.
 func (x *Index) touch(ctx context.Context, ids []pet.ID) error {
-	err := each(len(ids), 64, func(i int) error { _, err := x.post(ctx, note{id: ids[i]}); return err })
+	err := parallel.Each(len(ids), 64, func(i int) error { _, err := x.journal.Post(ctx, journal.Note{ID: ids[i]}); return err })
 	return errors.Join(err, x.sweep(ctx))
 }

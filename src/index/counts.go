@@ -36,19 +36,11 @@ func (a All) Counts() (sum Counts) {
 }
 
 type counters struct {
-	refreshes, refreshFailures, staleDraws, foldAttempts, foldLosses, backlog atomic.Uint64
+	foldAttempts, foldLosses, backlog atomic.Uint64
 }
 
 // Counts makes no call.
 func (x *Index) Counts() Counts {
-	c := &x.counters
-	return Counts{
-		c.refreshes.Load(), c.refreshFailures.Load(), c.staleDraws.Load(), c.foldAttempts.Load(), c.foldLosses.Load(), c.backlog.Load(),
-	}
-}
-
-// stale counts a view that is older than it may be.
-func (x *Index) stale(v *view) *view {
-	x.counters.staleDraws.Add(1)
-	return v
+	r, c := x.reader.Counts(), &x.counters
+	return Counts{r.Refreshes, r.Failures, r.Stale, c.foldAttempts.Load(), c.foldLosses.Load(), c.backlog.Load()}
 }

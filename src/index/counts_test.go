@@ -7,6 +7,8 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/journal"
+	"petpick/src/truth"
 )
 
 // What was met is counted: refreshes, those that failed, draws from an old view, folds and those that were lost, and what a fold left.
@@ -14,7 +16,7 @@ func TestCounts(t *testing.T) {
 	w := newBuckets()
 	store := blobtest.NewFaulty(w.store)
 	x := w.process()
-	x.store = store
+	x.use(store, defaultMemory)
 	want := func(when string, want Counts) {
 		t.Helper()
 		if got := x.Counts(); got != want {
@@ -54,9 +56,10 @@ func TestCounts(t *testing.T) {
 	}
 	// An entry whose truth cannot be read stays in the journal.
 	id, _ := picture(1)
-	x.photos = blobtest.NewFaulty(w.photos)
-	x.photos.(*blobtest.Faulty).Fail(blobtest.Outage, nil)
-	if _, err := x.post(t.Context(), note{id: id}); err != nil {
+	photos := blobtest.NewFaulty(w.photos)
+	photos.Fail(blobtest.Outage, nil)
+	x.truth = truth.Open("cat", photos, x.now, x.rnd)
+	if _, err := x.journal.Post(t.Context(), journal.Note{ID: id}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := x.fold(t.Context()); err != nil {

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -205,13 +208,13 @@ func (c *crowd) wrote(key string, body []byte, err error) {
 			c.wrong = append(c.wrong, err.Error())
 		}
 	case err == nil && strings.HasPrefix(key, "journal/"):
-		n, err := parseNote(key[strings.LastIndexByte(key, '/')+1:])
+		n, err := journal.Parse(key[strings.LastIndexByte(key, '/')+1:])
 		if err != nil {
 			c.wrong = append(c.wrong, err.Error())
 			return
 		}
-		if _, again := c.noted[n.id]; !again {
-			c.noted[n.id] = time.Now()
+		if _, again := c.noted[n.ID]; !again {
+			c.noted[n.ID] = time.Now()
 		}
 	}
 }
@@ -219,7 +222,7 @@ func (c *crowd) wrote(key string, body []byte, err error) {
 // sawRoot notes which pictures a root brings. Nothing is ever taken away here, so that its count is that of all pictures that were
 // seen so far; one that is in it twice, or not any more, would make the difference.
 func (c *crowd) sawRoot(body []byte) error {
-	r, err := decodeRoot(body)
+	r, err := root.Decode(body)
 	if err != nil {
 		return err
 	}
@@ -228,33 +231,33 @@ func (c *crowd) sawRoot(body []byte) error {
 			c.visible[id] = time.Now()
 		}
 	}
-	for _, w := range r.tail {
-		saw(w.id)
+	for _, w := range r.Tail {
+		saw(w.ID)
 	}
-	for _, o := range r.overrides {
-		if o.weight > 0 {
-			saw(o.id)
+	for _, o := range r.Overrides {
+		if o.Weight > 0 {
+			saw(o.ID)
 		}
 	}
-	for _, row := range r.rows {
-		if c.segments[row.name] {
+	for _, row := range r.Rows {
+		if c.segments[row.Name] {
 			continue
 		}
-		c.segments[row.name] = true
-		o, err := c.store.Get(context.Background(), fmt.Sprintf("index/cat/segments/%016x", row.name), "")
+		c.segments[row.Name] = true
+		o, err := c.store.Get(context.Background(), fmt.Sprintf("index/cat/segments/%016x", row.Name), "")
 		if err != nil {
-			return fmt.Errorf("root version %d lists a segment that is not there: %w", r.version, err)
+			return fmt.Errorf("root version %d lists a segment that is not there: %w", r.Version, err)
 		}
-		s, err := decodeSegment(o.Body, row)
+		s, err := segment.Decode(o.Body, row)
 		if err != nil {
 			return err
 		}
-		for _, p := range s.recs {
-			saw(p.id)
+		for p := range s.All() {
+			saw(p.ID)
 		}
 	}
-	if n, _ := r.counts(); n != len(c.visible) {
-		return fmt.Errorf("root version %d has %d pictures, %d were seen so far", r.version, n, len(c.visible))
+	if n, _ := r.Counts(); n != len(c.visible) {
+		return fmt.Errorf("root version %d has %d pictures, %d were seen so far", r.Version, n, len(c.visible))
 	}
 	return nil
 }

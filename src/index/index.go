@@ -7,42 +7,59 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"petpick/src/blob"
+	"petpick/src/box"
+	"petpick/src/index/journal"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
+	"petpick/src/index/view"
+	"petpick/src/parallel"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // What a caller branches on, beside blob.ErrUnavailable and blob.ErrUnclear.
 var (
 	// ErrEmpty: no picture of the label has a weight above 0, as of a reading that began after the call.
-	ErrEmpty = errors.New("no drawable picture")
+	ErrEmpty = view.ErrEmpty
 	// ErrNoPicture: the photos bucket has no such picture.
-	ErrNoPicture = errors.New("no such picture")
-	// ErrRemoved: the picture was removed; its bytes may be uploaded again, but not sooner than removalRest after.
-	ErrRemoved = errors.New("picture removed")
+	ErrNoPicture = truth.ErrNoPicture
+	// ErrRemoved: the picture was removed; its bytes may be uploaded again, but not sooner than truth.Rest after.
+	ErrRemoved = truth.ErrRemoved
 	// ErrBlocked: the picture was removed, and may not come back.
-	ErrBlocked = errors.New("picture blocked")
+	ErrBlocked = truth.ErrBlocked
 	// ErrChanged: the picture is not as the caller of SetIf or RemoveIf had to find it.
 	ErrChanged = errors.New("picture changed")
+	// ErrFormat: an object of ours is truncated or corrupt. Nothing but petpick reindex overwrites it.
+	ErrFormat = box.ErrFormat
+	// ErrNewer, an ErrFormat, too: a newer program wrote the object. Not even reindex overwrites it.
+	ErrNewer = box.ErrNewer
 	// ErrBusy: the change could not be brought into the index in time. It is durable in the photos bucket; asking again
 	// finishes it.
-	ErrBusy = errors.New("index busy")
+	ErrBusy = truth.ErrBusy
 )
 
 const (
-	// maxTries of one draw, each of which succeeds with a probability of at least 3/4.
-	maxTries = 100
 	// defaultMemory for segments: 3.5 million pictures at 32 B.
 	defaultMemory = 112 << 20
 	// maxShared bounds work that several callers wait for, whoever of them goes away.
 	maxShared = 10 * time.Second
+)
+
+type (
+	// Picture is what the truth has of a picture, Photo what Add takes.
+	Picture = truth.Picture
+	Photo   = truth.Photo
+	// Pick is a drawn picture, with its weight.
+	Pick = segment.Entry
+	// Source yields uniform 64-bit words.
+	Source = segment.Source
+	// Stats is a label in numbers.
+	Stats = view.Stats
 )
 
 // limits are constants but for tests, which reach them with fewer pictures.
@@ -77,29 +94,28 @@ type Config struct {
 
 // Index is one label's index. It is safe for concurrent use.
 type Index struct {
-	label         pet.Label
-	photos, store blob.Store
-	now           func() time.Time
-	rnd           *rand.Rand
-	log           *slog.Logger
-	forget        func(context.Context, string) error
-	limits        limits
+	label    pet.Label
+	truth    *truth.Truth
+	store    blob.Store // the index's objects
+	segments *segment.Store
+	journal  *journal.Journal
+	now      func() time.Time
+	rnd      *rand.Rand
+	log      *slog.Logger
+	forget   func(context.Context, string) error
+	rootKey  string
+	limits   limits
 
-	view    atomic.Pointer[view]
-	flights flights
-	cache   cache
-	shared  singleflight.Group
-	// journalLong: the last reading of the journal did not reach its end.
-	journalLong atomic.Bool
-	counters    counters
+	reader   *view.Reader
+	folds    parallel.Shared[folded]
+	counters counters
 }
 
 // Open returns the index of a label. It makes no call to the store: the first draw or change does.
 func Open(cfg Config) *Index {
 	x := &Index{
-		label: cfg.Label, photos: cfg.Photos, store: cfg.Index, log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
-		limits: limits{tail: maxTail, overrides: maxOverrides, segment: maxSegment, merge: 4, absorb: 256},
-		cache:  cache{segments: map[uint64]*segment{}, damaged: map[uint64]error{}, left: cmp.Or(cfg.Memory, defaultMemory)},
+		label: cfg.Label, rootKey: view.RootKey(cfg.Label), log: cfg.Log, forget: cfg.Forget, rnd: rand.New(runtimeSource{}),
+		limits: limits{tail: root.MaxTail, overrides: root.MaxOverrides, segment: segment.Max, merge: 4, absorb: 256},
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -114,7 +130,18 @@ func Open(cfg Config) *Index {
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
 	}
+	x.truth = truth.Open(cfg.Label, cfg.Photos, x.now, x.rnd)
+	x.use(cfg.Index, cmp.Or(cfg.Memory, defaultMemory))
 	return x
+}
+
+// use has the index's objects in a store.
+func (x *Index) use(store blob.Store, memory int64) {
+	x.store, x.journal = store, journal.Open(x.label, store, x.rnd, x.log)
+	x.segments = segment.Open(segment.Config{
+		Label: x.label, Store: store, Now: x.now, Rand: x.rnd, Log: x.log, Memory: memory, Loaded: func() { x.reader.Loaded() },
+	})
+	x.reader = view.Open(x.label, store, x.segments, x.now, x.log)
 }
 
 // OpenAll opens an index for every label; cfg.Label does not matter.
@@ -127,106 +154,28 @@ func OpenAll(cfg Config) All {
 	return all
 }
 
-func (x *Index) rootKey() string { return "index/" + string(x.label) + "/root" }
+// Look reads what the photos bucket, the truth, has of a picture; see truth.Truth.
+func (x *Index) Look(ctx context.Context, id pet.ID) (Picture, error) { return x.truth.Look(ctx, id) }
+
+// List lists pictures in the order of ids, those after one; see truth.Truth.
+func (x *Index) List(ctx context.Context, after pet.ID, limit int) (pics []Picture, next pet.ID, more bool, err error) {
+	return x.truth.List(ctx, after, limit, x.log)
+}
+
+// Draw returns a picture with probability weight / sum of weights; see view.Reader.
+func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) { return x.reader.Draw(ctx, rnd) }
+
+// Stats reports on the label; see view.Reader.
+func (x *Index) Stats(ctx context.Context) (Stats, error) { return x.reader.Stats(ctx) }
+
+// Refresh returns after a reading of the root that began after the call: what the caller saw may be out of date (a picture that
+// it drew is gone).
+func (x *Index) Refresh(ctx context.Context) error {
+	_, err := x.reader.Newer(ctx)
+	return err
+}
 
 // runtimeSource is the runtime's generator, safe for concurrent use; so is a rand.Rand on it, which has no state of its own.
 type runtimeSource struct{}
 
 func (runtimeSource) Uint64() uint64 { return rand.Uint64() }
-
-// once does what several callers may want at a time for all of them: it is no one's, and does not end when one of them goes away.
-func (x *Index) once(ctx context.Context, what string, f func(context.Context) (any, error)) (any, error) {
-	done := x.shared.DoChan(what, func() (v any, err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), maxShared)
-		defer cancel()
-		err = each(1, 1, func(int) (err error) { v, err = f(ctx); return err })
-		return v, err
-	})
-	select {
-	case r := <-done:
-		return r.Val, r.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Pick is a drawn picture.
-type Pick struct {
-	ID     pet.ID
-	Weight pet.Weight
-}
-
-// Draw returns a picture with probability weight / sum of weights. Within a second of the last refresh, and with the segment in
-// memory, it makes no call; with a segment that is not, one ranged GET. While the store fails it goes on with the last view it
-// has. ErrEmpty is only said after a reading that began after the call.
-func (x *Index) Draw(ctx context.Context, rnd Source) (Pick, error) {
-	// Aim first, and ask then whether the view is fresh: a clock is read in order, after all loads before it have ended, so that the
-	// record that a draw waits for would be asked for only after that. Should there be a newer view, another aim is taken.
-	var at aim
-	aimed := x.view.Load()
-	if aimed != nil && aimed.total > 0 {
-		at = aimed.aim(rnd)
-	}
-	v, err := x.fresh(ctx)
-	for try := 0; err == nil; try++ {
-		if v.total == 0 {
-			if v, err = x.newer(ctx); err == nil && v.total == 0 {
-				err = ErrEmpty
-			}
-			continue
-		}
-		if v != aimed || try > 0 {
-			at = v.aim(rnd)
-		}
-		pick, next, errTry := x.drawFrom(ctx, v, at)
-		switch {
-		case errTry == nil && next == nil:
-			return Pick{pick.id, pick.weight}, nil
-		case try == maxTries: // at most a quarter of each segment is superseded: 4^-100
-			err = errors.Join(errTry, fmt.Errorf("%d draws in a row were superseded: %w", try, ErrFormat))
-		case errors.Is(errTry, blob.ErrNotFound): // a merge has replaced the segment
-			old := v.version
-			if v, err = x.newer(ctx); err == nil && v.version == old {
-				err = fmt.Errorf("a segment that the root lists is gone: %w: %w", ErrFormat, errTry)
-			}
-		default:
-			v, err = next, errTry
-		}
-	}
-	return Pick{}, fmt.Errorf("index of %s: %w", x.label, err)
-}
-
-// Stats is a label in numbers.
-type Stats struct {
-	// Pictures counts those with a weight above 0.
-	Pictures int
-	// Total is the sum of their weights, in thousandths.
-	Total uint64
-	// Version grows with every change of the index.
-	Version uint64
-	// FailingSince is when the store first failed to answer a refresh, if it has not answered one since; else zero.
-	FailingSince time.Time
-}
-
-// Stats reports on the label, at most about a second behind while the store answers. Unlike a draw it waits for a slow store rather
-// than telling what was true before an idle time.
-func (x *Index) Stats(ctx context.Context) (Stats, error) {
-	v, err := x.fresh(ctx)
-	if err != nil {
-		return Stats{}, err
-	}
-	if x.failingSince().IsZero() && !x.isFresh(v, x.now()) {
-		if newer, err := x.newer(ctx); err == nil {
-			v = newer
-		}
-	}
-	pictures, total := v.counts()
-	return Stats{Pictures: pictures, Total: total, Version: v.version, FailingSince: x.failingSince()}, nil
-}
-
-// Refresh returns after a reading of the root that began after the call: what the caller saw may be out of date (a picture that
-// it drew is gone).
-func (x *Index) Refresh(ctx context.Context) error {
-	_, err := x.newer(ctx)
-	return err
-}

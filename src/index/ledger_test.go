@@ -12,7 +12,9 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/root"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // pictures is how many a scenario may use.
@@ -170,10 +172,10 @@ func (r *run) truthChanged(c *call, i int) {
 	a := &r.accounts[i]
 	id, _ := picture(i)
 	p, err := r.eye.Look(context.Background(), id)
-	if err != nil && !gone(err) {
+	if err != nil && !truth.Gone(err) {
 		r.fail("format: %v", err)
 	}
-	if gone(err) {
+	if truth.Gone(err) {
 		p.Weight = 0
 	}
 	a.truths = append(a.truths, p.Weight)
@@ -195,7 +197,7 @@ func (r *run) truthChanged(c *call, i int) {
 }
 
 // checkRoot reads the present root.
-func (r *run) checkRoot() *root {
+func (r *run) checkRoot() *root.Root {
 	root, err := r.w.root(context.Background())
 	if err != nil {
 		r.fail("format: %v", err)
@@ -224,14 +226,14 @@ func (r *run) rootChanged() {
 		return
 	}
 	before := r.version
-	r.version = root.version
+	r.version = root.Version
 	r.roots = append(r.roots, r.said)
-	r.note("        root %d: %v, %d segments, %d in the tail, %d overrides", root.version, r.said, len(root.rows), len(root.tail), len(root.overrides))
+	r.note("        root %d: %v, %d segments, %d in the tail, %d overrides", root.Version, r.said, len(root.Rows), len(root.Tail), len(root.Overrides))
 	for i := range r.accounts {
 		r.checkPicture(i)
 	}
-	if root.version <= before {
-		r.fail("version: root %d follows root %d", root.version, before)
+	if root.Version <= before {
+		r.fail("version: root %d follows root %d", root.Version, before)
 	}
 }
 
@@ -269,7 +271,7 @@ func (r *run) prepare(a *actor, o op) {
 func (r *run) finish(a *actor) {
 	o, err := a.op(), a.err
 	r.note("      p%d has done: %s: %v", a.n, o, err)
-	clean := err == nil || errors.Is(err, ErrChanged) || gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
+	clean := err == nil || errors.Is(err, ErrChanged) || truth.Gone(err) && !errors.Is(err, blob.ErrUnavailable) && !errors.Is(err, blob.ErrUnclear) && !errors.Is(err, ErrBusy)
 	if !clean && errors.Is(err, ErrFormat) {
 		r.fail("format: %s: %v", o, err)
 	}
@@ -400,8 +402,8 @@ func (r *run) conclude(reindex bool) {
 	do("tend", func() error { return h.x.Tend(ctx) })
 	r.rest(2 * collectAge)
 	do("collect", func() error { return h.x.collect(ctx) })
-	if root := r.checkRoot(); root != nil && r.failure == nil && len(r.keys("index/cat/segments/")) != len(root.rows) {
-		r.fail("segments-left: %d, of which %d are listed", len(r.keys("index/cat/segments/")), len(root.rows))
+	if root := r.checkRoot(); root != nil && r.failure == nil && len(r.keys("index/cat/segments/")) != len(root.Rows) {
+		r.fail("segments-left: %d, of which %d are listed", len(r.keys("index/cat/segments/")), len(root.Rows))
 	}
 	if reindex && r.failure == nil {
 		r.w.store = blob.NewMemory(r.w.clock)
@@ -417,7 +419,7 @@ func (r *run) conclude(reindex bool) {
 func (r *run) absorb(h *host, do func(string, func() error)) {
 	for range 12 {
 		root := r.checkRoot()
-		if r.failure != nil || len(root.overrides) < r.sc.limits.absorb {
+		if r.failure != nil || len(root.Overrides) < r.sc.limits.absorb {
 			return
 		}
 		r.rest(2 * time.Minute)

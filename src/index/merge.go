@@ -8,11 +8,12 @@ import (
 	"log/slog"
 	"math/bits"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
+	"petpick/src/sorted"
 )
 
 const (
@@ -22,8 +23,6 @@ const (
 	maxSweep  = 12
 	maxMerges = 8
 	maxInputs = 24
-	// chunk is how many records of an input a merge holds at a time.
-	chunk = 8192
 )
 
 // Tend does the upkeep of a label: it folds what crashed writers left in the journal, finishes removals that were cut short, merges
@@ -73,20 +72,23 @@ func (x *Index) merge(ctx context.Context) error {
 // mergeOnce replaces some segments by their union, in which overrides are absorbed. The new segments are written before the root is
 // swapped: a crash between the two leaves orphans, which collect deletes; the reverse would lose pictures.
 func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
-	base, err := x.readRoot(ctx, nil, x.now())
+	base, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return false, err
 	}
-	inputs, old := x.plan(base.root)
+	inputs, old := x.plan(base.Root)
 	if len(inputs) == 0 && len(old) == 0 {
 		return false, nil
 	}
 	outputs, absorbed, err := x.union(ctx, inputs, old)
-	if err != nil || len(absorbed) == 0 && len(inputs) < 2 {
+	if err != nil {
 		return false, err
 	}
+	if len(absorbed) == 0 && len(inputs) < 2 { // a copy of its only input, of which nobody knows
+		return false, x.segments.Delete(ctx, outputs)
+	}
 	for {
-		done, err := x.replace(ctx, base.root, inputs, outputs, absorbed)
+		done, err := x.replace(ctx, base.Root, inputs, outputs, absorbed)
 		if !errors.Is(err, errBeaten) {
 			if done {
 				x.log.InfoContext(ctx, "merged", slog.Any("label", x.label), slog.Int("inputs", len(inputs)), slog.Int("outputs", len(outputs)), slog.Int("absorbed", len(absorbed)))
@@ -101,30 +103,30 @@ func (x *Index) mergeOnce(ctx context.Context) (done bool, err error) {
 
 // plan chooses what to merge, and the overrides that may be absorbed if all that they supersede is in it. Everything while it fits
 // one segment; beyond that, segments of about one size, of which there are then few for each power of four.
-func (x *Index) plan(r *root) (inputs []row, old []override) {
+func (x *Index) plan(r *root.Root) (inputs []segment.Row, old []root.Override) {
 	// No ADD can need those any more: one that is still on its way would be too late, and count as a TOUCH.
 	limit := uint64(x.now().Add(-absorbAge).UnixMilli())
-	for _, o := range r.overrides {
-		if o.at <= limit {
+	for _, o := range r.Overrides {
+		if o.At <= limit {
 			old = append(old, o)
 		}
 	}
 	pictures := len(old)
-	var small, large []row
-	var classes [12][]row // by size: 4^11 is more than a segment holds
-	for _, row := range r.rows {
-		pictures += int(row.n)
-		if int(row.n) >= x.limits.segment/2 {
+	var small, large []segment.Row
+	var classes [12][]segment.Row // by size: 4^11 is more than a segment holds
+	for _, row := range r.Rows {
+		pictures += int(row.N)
+		if int(row.N) >= x.limits.segment/2 {
 			large = append(large, row)
 			continue
 		}
-		class := bits.Len32(row.n) / 2
+		class := bits.Len32(row.N) / 2
 		small, classes[class] = append(small, row), append(classes[class], row)
 	}
-	crowded := len(old) >= x.limits.absorb || len(r.overrides) > x.limits.overrides/2 && len(old) > 0
-	switch enough := slices.IndexFunc(classes[:], func(c []row) bool { return len(c) >= x.limits.merge }); {
-	case pictures <= x.limits.segment && (crowded || len(r.rows) >= x.limits.merge):
-		return smallest(r.rows), old
+	crowded := len(old) >= x.limits.absorb || len(r.Overrides) > x.limits.overrides/2 && len(old) > 0
+	switch enough := slices.IndexFunc(classes[:], func(c []segment.Row) bool { return len(c) >= x.limits.merge }); {
+	case pictures <= x.limits.segment && (crowded || len(r.Rows) >= x.limits.merge):
+		return smallest(r.Rows), old
 	case pictures <= x.limits.segment:
 		return nil, nil
 	case crowded:
@@ -136,17 +138,17 @@ func (x *Index) plan(r *root) (inputs []row, old []override) {
 }
 
 // smallest are the rows to begin with, when there are more than one merge takes.
-func smallest(rows []row) []row {
+func smallest(rows []segment.Row) []segment.Row {
 	rows = slices.Clone(rows)
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.n, b.n) })
+	slices.SortFunc(rows, func(a, b segment.Row) int { return cmp.Compare(a.N, b.N) })
 	return rows[:min(len(rows), maxInputs)]
 }
 
 // overridden is the row that one of the overrides speaks of, if any does: mostly one that many do, and not the same again and again,
 // should what it has of a picture not be all.
-func (x *Index) overridden(rows []row, old []override) []row {
+func (x *Index) overridden(rows []segment.Row, old []root.Override) []segment.Row {
 	for _, i := range x.rnd.Perm(len(old)) {
-		at := slices.IndexFunc(rows, func(r row) bool { return r.name == old[i].in })
+		at := slices.IndexFunc(rows, func(r segment.Row) bool { return r.Name == old[i].In })
 		if at >= 0 {
 			return rows[at : at+1]
 		}
@@ -156,85 +158,85 @@ func (x *Index) overridden(rows []row, old []override) []row {
 
 // union streams the inputs in the order of ids into as few segments as hold them. An old override takes the place of its picture where
 // the inputs hold all the mass that it supersedes, and is returned as absorbed: were there a copy elsewhere, it would come back to life.
-func (x *Index) union(ctx context.Context, inputs []row, old []override) ([]row, []override, error) {
+func (x *Index) union(ctx context.Context, inputs []segment.Row, old []root.Override) ([]segment.Row, []root.Override, error) {
 	most := len(old)
 	for _, r := range inputs {
-		most += int(r.n)
+		most += int(r.N)
 	}
 	if most == 0 {
 		return nil, nil, nil
 	}
 	parts := (most + x.limits.segment - 1) / x.limits.segment
-	out := &packer{x: x, limit: (most + parts - 1) / parts}
-	var absorbed []override
-	for group, err := range joined(append(segmentsOf(ctx, x, inputs, pet.ID{}), overridesOf(old))...) {
+	out := x.segments.Writer((most + parts - 1) / parts)
+	var absorbed []root.Override
+	for group, err := range sorted.Groups(compareClaims, append(x.segmentsOf(ctx, inputs, pet.ID{}), overridesOf(old))...) {
 		if err != nil {
 			return nil, nil, err
 		}
-		w, copies, mass := group[0].weighted, 0, uint32(0)
+		w, copies, mass := group[0].Entry, 0, uint32(0)
 		last := group[len(group)-1] // an override comes last
 		for _, c := range group {
 			if c.by == bySegment {
-				w, copies, mass = c.weighted, copies+1, mass+uint32(c.weight)
+				w, copies, mass = c.Entry, copies+1, mass+uint32(c.Weight)
 			}
 		}
 		switch {
 		case last.by == byOverride && last.old == mass:
-			w = last.weighted
-			i, _ := findOverride(old, w.id)
+			w = last.Entry
+			i, _ := root.FindOverride(old, w.ID)
 			absorbed = append(absorbed, old[i])
 		case copies > 1:
-			return nil, nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.id, ErrFormat)
+			return nil, nil, fmt.Errorf("%s is in two segments: %w: run petpick fsck --repair", w.ID, ErrFormat)
 		case copies == 0:
 			continue // what it supersedes is not in these inputs
 		}
-		if err := out.add(ctx, w); err != nil {
+		if err := out.Add(ctx, w); err != nil {
 			return nil, nil, err
 		}
 	}
-	err := out.flush(ctx)
-	return out.rows, absorbed, err
+	rows, err := out.Close(ctx)
+	return rows, absorbed, err
 }
 
 // replace swaps the root, if the inputs are all still there. An override that changed since the merge began, or whose picture has an
 // entry in the journal, stays: it supersedes what the merge has made of it.
-func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, absorbed []override) (bool, error) {
-	cur, err := x.readRoot(ctx, nil, x.now())
+func (x *Index) replace(ctx context.Context, base *root.Root, inputs, outputs []segment.Row, absorbed []root.Override) (bool, error) {
+	cur, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return false, err
 	}
-	if cur.epoch != base.epoch { // collect may have taken our outputs for orphans
+	if cur.Epoch != base.Epoch { // collect may have taken our outputs for orphans
 		return false, nil
 	}
 	for _, r := range inputs {
-		if !slices.Contains(cur.rows, r) {
+		if !slices.Contains(cur.Rows, r) {
 			return false, nil
 		}
 	}
-	noted, err := x.notedIDs(ctx)
+	noted, err := x.journal.IDs(ctx)
 	if err != nil {
 		return false, err
 	}
-	next := cur.next()
-	next.rows = append(slices.DeleteFunc(next.rows, func(r row) bool { return slices.Contains(inputs, r) }), outputs...)
+	next := cur.Next()
+	next.Rows = append(slices.DeleteFunc(next.Rows, func(r segment.Row) bool { return slices.Contains(inputs, r) }), outputs...)
 	for _, o := range absorbed {
-		i, there := findOverride(next.overrides, o.id)
-		if !there || next.overrides[i].held != o.held { // another merge was here
+		i, there := root.FindOverride(next.Overrides, o.ID)
+		if !there || next.Overrides[i].Held != o.Held { // another merge was here
 			return false, nil
 		}
 		switch {
-		case next.overrides[i] == o && !noted[o.id]:
-			next.overrides = slices.Delete(next.overrides, i, i+1)
-		case o.weight > 0:
-			next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)} // all that segments have of it now
+		case next.Overrides[i] == o && !noted[o.ID]:
+			next.Overrides = slices.Delete(next.Overrides, i, i+1)
+		case o.Weight > 0:
+			next.Overrides[i].Held = root.Held{Old: uint32(o.Weight), In: covering(outputs, o.ID)} // all that segments have of it now
 		default:
-			next.overrides[i].held = held{}
+			next.Overrides[i].Held = root.Held{}
 		}
 	}
-	for i := range next.overrides {
-		o := &next.overrides[i]
-		if slices.ContainsFunc(inputs, func(r row) bool { return r.name == o.in }) {
-			o.in = covering(outputs, o.id)
+	for i := range next.Overrides {
+		o := &next.Overrides[i]
+		if slices.ContainsFunc(inputs, func(r segment.Row) bool { return r.Name == o.In }) {
+			o.In = covering(outputs, o.ID)
 		}
 	}
 	err = x.commit(ctx, cur, next)
@@ -242,10 +244,10 @@ func (x *Index) replace(ctx context.Context, base *root, inputs, outputs []row, 
 }
 
 // covering is the name of the output of a merge that a picture of its inputs is in: their ids do not overlap.
-func covering(outputs []row, id pet.ID) uint64 {
+func covering(outputs []segment.Row, id pet.ID) uint64 {
 	for _, r := range outputs {
-		if r.covers(id) {
-			return r.name
+		if r.Covers(id) {
+			return r.Name
 		}
 	}
 	return 0
@@ -254,41 +256,23 @@ func covering(outputs []row, id pet.ID) uint64 {
 // collect deletes segments that no root lists and that are too old to be about to. First it moves the epoch: a merge that stalled
 // for longer than that finds it changed, and does not list what is being deleted.
 func (x *Index) collect(ctx context.Context) error {
-	cur, err := x.readRoot(ctx, nil, x.now())
+	cur, err := x.reader.Read(ctx, nil, x.now())
 	if err != nil {
 		return err
 	}
-	if cur.etag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
+	if cur.ETag == "" { // it was lost, perhaps: what a reindex makes of it is not ours to decide
 		return nil
 	}
-	orphans, err := x.orphans(ctx, cur.root)
+	orphans, err := x.segments.Others(ctx, cur.Rows, collectAge)
 	if err != nil || len(orphans) == 0 {
 		return err
 	}
-	next := cur.next()
-	next.epoch++
+	next := cur.Next()
+	next.Epoch++
 	if err := x.commit(ctx, cur, next); errors.Is(err, errBeaten) {
 		return nil // the next time
 	} else if err != nil {
 		return err
 	}
 	return x.store.DeleteMany(ctx, orphans)
-}
-
-func (x *Index) orphans(ctx context.Context, r *root) (orphans []string, err error) {
-	prefix := "index/" + string(x.label) + "/segments/"
-	named := make(map[uint64]bool, len(r.rows))
-	for _, row := range r.rows {
-		named[row.name] = true
-	}
-	for o, err := range list(ctx, x.store, prefix, "") {
-		if err != nil {
-			return nil, err
-		}
-		name, err := strconv.ParseUint(strings.TrimPrefix(o.Key, prefix), 16, 64)
-		if err == nil && !named[name] && x.now().Sub(o.Modified) > collectAge {
-			orphans = append(orphans, o.Key)
-		}
-	}
-	return orphans, nil
 }

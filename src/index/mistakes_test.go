@@ -25,63 +25,63 @@ type edit struct{ file, old, new string }
 var mistakes = []mistake{
 	// Folds.
 	{"list before reading the root", []edit{
-		{"fold.go", "base, err := x.readRoot(ctx, x.view.Load(), x.now())", "notes, complete, err := x.readJournal(ctx)"},
-		{"fold.go", "notes, complete, err := x.readJournal(ctx)", "base, err := x.readRoot(ctx, x.view.Load(), x.now())"},
+		{"fold.go", "base, err := x.reader.Read(ctx, x.reader.Current(), x.now())", "notes, complete, err := x.journal.Read(ctx)"},
+		{"fold.go", "notes, complete, err := x.journal.Read(ctx)", "base, err := x.reader.Read(ctx, x.reader.Current(), x.now())"},
 	}, "spill-against-add", "doubled"},
 	{"keys deleted before the swap", []edit{
-		{"fold.go", "	next.crowd, next.at = uint32(len(applied)), base.sent\n", `
-			next.crowd, next.at = uint32(len(applied)), base.sent
+		{"fold.go", "	next.Crowd, next.At = uint32(len(applied)), base.Sent\n", `
+			next.Crowd, next.At = uint32(len(applied)), base.Sent
 			if err := x.store.DeleteMany(ctx, applied); err != nil {
 				return folded{}, err
 			}
 		`},
 	}, "add-against-add", "acked-not-there"},
 	{"root swapped without If-Match", []edit{
-		{"fold.go", "info, err := put(ctx, x.store, x.rootKey(), base.etag,", `
-			cur, _ := x.store.Head(ctx, x.rootKey())
-			info, err := put(ctx, x.store, x.rootKey(), cur.ETag,`},
+		{"fold.go", "info, err := blob.Put(ctx, x.store, x.rootKey, base.ETag,", `
+			cur, _ := x.store.Head(ctx, x.rootKey)
+			info, err := blob.Put(ctx, x.store, x.rootKey, cur.ETag,`},
 	}, "two-handlers-of-one-process", "lost"},
 	{"truth read before the root", []edit{
-		{"fold.go", "	base, err := x.readRoot(ctx, x.view.Load(), x.now())\n", `
-			early, _, err := x.readJournal(ctx)
+		{"fold.go", "	base, err := x.reader.Read(ctx, x.reader.Current(), x.now())\n", `
+			early, _, err := x.journal.Read(ctx)
 			if err != nil {
 				return folded{}, err
 			}
 			known := map[pet.ID]pet.Weight{}
 			for _, n := range early {
-				if known[n.id], err = x.weigh(ctx, n.id); err != nil {
+				if known[n.ID], err = x.truth.Weigh(ctx, n.ID); err != nil {
 					return folded{}, err
 				}
 			}
 			ctx = context.WithValue(ctx, "known", known)
-			base, err := x.readRoot(ctx, x.view.Load(), x.now())
+			base, err := x.reader.Read(ctx, x.reader.Current(), x.now())
 		`},
-		{"truth.go", "	p, err := x.Look(ctx, id)\n", `
+		{"../truth/truth.go", "	p, err := t.Look(ctx, id)\n", `
 			if known, _ := ctx.Value("known").(map[pet.ID]pet.Weight); known != nil {
 				if w, there := known[id]; there {
 					return w, nil
 				}
 			}
-			p, err := x.Look(ctx, id)
+			p, err := t.Look(ctx, id)
 		`},
 	}, "set-against-set", "acked-not-there"},
 	{"spill of a picture with a key", []edit{
-		{"fold.go", "if noted[w.id] {", "if false {"},
+		{"fold.go", "if noted[w.ID] {", "if false {"},
 	}, "spill-against-add", "doubled"},
 	{"an unclear ADD tried again as an ADD", []edit{
-		{"journal.go", "n.add = false", ""},
+		{"journal/journal.go", "n.Add = false", ""},
 	}, "add-fails", "doubled"},
 	{"a key put again by the SDK", []edit{
-		{"journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
+		{"journal/journal.go", "blob.Attr{Once: true}); err == nil ||", "blob.Attr{}); err == nil || errors.Is(err, blob.ErrExists) ||"},
 	}, "add-fails", "doubled"},
 	{"an ADD overwrites an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
-		{"fold.go", "next.setTail(weighted{id, n.weight})", `
-			next.overrides = slices.DeleteFunc(next.overrides, func(o override) bool { return o.id == id })
-			next.setTail(weighted{id, n.weight})`},
+		{"fold.go", "_, overridden := root.FindOverride(base.Overrides, group[0].ID)", "overridden := false"},
+		{"fold.go", "next.SetTail(segment.Entry{ID: id, Weight: n.Weight})", `
+			next.Overrides = slices.DeleteFunc(next.Overrides, func(o root.Override) bool { return o.ID == id })
+			next.SetTail(segment.Entry{ID: id, Weight: n.Weight})`},
 	}, "add-against-remove", "bytes-gone"},
 	{"an ADD stands beside an override", []edit{
-		{"fold.go", "_, overridden := findOverride(base.overrides, group[0].id)", "overridden := false"},
+		{"fold.go", "_, overridden := root.FindOverride(base.Overrides, group[0].ID)", "overridden := false"},
 	}, "add-against-add", "doubled"},
 	{"a late ADD is believed", []edit{
 		{"fold.go", "lateAdd   = 30 * time.Second", "lateAdd   = 300 * time.Hour"},
@@ -91,29 +91,31 @@ var mistakes = []mistake{
 	}, "add-against-remove", "bytes-gone"},
 	{"no swap when nothing changed", []edit{
 		{"fold.go", "	if err := x.spill(ctx, next, notes, complete); err != nil {", `
-			if slices.Equal(next.tail, base.tail) && slices.Equal(next.overrides, base.overrides) {
-				x.publish(x.newView(base.root, base.etag, base.sent))
-				f := folded{base.version, map[string]bool{}}
+			if slices.Equal(next.Tail, base.Tail) && slices.Equal(next.Overrides, base.Overrides) {
+				x.reader.Take(base.Root, base.ETag, base.Sent)
+				f := folded{base.Version, map[string]bool{}}
 				for _, key := range applied {
 					f.keys[key] = true
 				}
 				return f, x.store.DeleteMany(ctx, applied)
 			}
 			if err := x.spill(ctx, next, notes, complete); err != nil {`},
-	}, "set-against-set-back", "acked-not-there"},
+	}, "set-against-set-back", "weight"},
 	{"an unclear swap of the root counts as done", []edit{
-		{"fold.go", "	case ctx.Err() == nil && lost(err):", `
+		{"fold.go", "	case ctx.Err() == nil && blob.Lost(err):", `
 			case errors.Is(err, blob.ErrUnclear):
-				x.publish(x.newView(next, info.ETag, sent))
+				x.reader.Take(next, info.ETag, sent)
 				return nil
-			case ctx.Err() == nil && lost(err):`},
+			case ctx.Err() == nil && blob.Lost(err):`},
 	}, "add-fails", "acked-not-there"},
 	{"acknowledged when the picture is in the root", []edit{
+		{"write.go", `"petpick/src/pet"`, `"petpick/src/index/root"
+			"petpick/src/pet"`},
 		{"write.go", "		if err := x.pause(ctx, most); err != nil {", `
-			if v, err := x.newer(ctx); err == nil {
-				_, inTail := findWeighted(v.tail, n.id)
-				if _, overridden := findOverride(v.overrides, n.id); inTail || overridden {
-					return v.version, nil
+			if v, err := x.reader.Newer(ctx); err == nil {
+				_, inTail := root.Find(v.Tail, n.ID)
+				if _, overridden := root.FindOverride(v.Overrides, n.ID); inTail || overridden {
+					return v.Version, nil
 				}
 			}
 			if err := x.pause(ctx, most); err != nil {`},
@@ -127,25 +129,25 @@ var mistakes = []mistake{
 		{"fold.go", "absorbAge = 60 * time.Second", "absorbAge = 0"},
 	}, "add-against-remove-and-merge", "bytes-gone"},
 	{"merge without a LIST", []edit{
-		{"merge.go", "noted, err := x.notedIDs(ctx)", "noted := map[pet.ID]bool{}"},
+		{"merge.go", "noted, err := x.journal.IDs(ctx)", "noted := map[pet.ID]bool{}"},
 	}, "orphaned-add-against-merge", "doubled"},
 	{"inputs not looked for", []edit{
-		{"merge.go", "if !slices.Contains(cur.rows, r) {", "if false && !slices.Contains(cur.rows, r) {"},
+		{"merge.go", "if !slices.Contains(cur.Rows, r) {", "if false && !slices.Contains(cur.Rows, r) {"},
 	}, "merge-against-merge-of-segments-alone", "doubled"},
 	{"absorbed what the inputs do not cover", []edit{
 		{"merge.go", "case last.by == byOverride && last.old == mass:", "case last.by == byOverride:"},
 	}, "merge-of-some", "doubled"},
 	{"changed overrides dropped", []edit{
-		{"merge.go", "case next.overrides[i] == o && !noted[o.id]:", "case !noted[o.id]:"},
-	}, "merge-against-set", "acked-not-there"},
+		{"merge.go", "case next.Overrides[i] == o && !noted[o.ID]:", "case !noted[o.ID]:"},
+	}, "merge-against-set", "weight"},
 	{"an override not told of the new segment", []edit{
-		{"merge.go", "o.in = covering(outputs, o.id)", "_ = covering(outputs, o.id)"},
+		{"merge.go", "o.In = covering(outputs, o.ID)", "_ = covering(outputs, o.ID)"},
 	}, "merge-against-set-of-another", "superseded"},
 	{"a changed override not told what was made of its picture", []edit{
-		{"merge.go", "next.overrides[i].held = held{uint32(o.weight), covering(outputs, o.id)}", "_ = i"},
+		{"merge.go", "next.Overrides[i].Held = root.Held{Old: uint32(o.Weight), In: covering(outputs, o.ID)}", "_ = i"},
 	}, "merge-against-set", "superseded"},
 	{"epoch ignored", []edit{
-		{"merge.go", "if cur.epoch != base.epoch {", "if false {"},
+		{"merge.go", "if cur.Epoch != base.Epoch {", "if false {"},
 	}, "collect-against-stalled-merge", "dangling-segment"},
 	{"collect without a swap", []edit{
 		{"merge.go", "if err := x.commit(ctx, cur, next); errors.Is(err, errBeaten) {", "if err := error(nil); errors.Is(err, errBeaten) {"},
@@ -153,108 +155,108 @@ var mistakes = []mistake{
 
 	// Uploads, changes and removals.
 	{"an ADD before its photo", []edit{
-		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
-			if _, err := x.post(ctx, note{id: p.ID, add: true, weight: p.Weight, date: at}); err != nil {
+		{"write.go", "	created, date, err := x.truth.Create(ctx, p, at)\n", `
+			if _, err := x.journal.Post(ctx, journal.Note{ID: p.ID, Add: true, Weight: p.Weight, Date: at}); err != nil {
 				return Result{}, err
 			}
-			created, date, err := x.createPhoto(ctx, p, at)
+			created, date, err := x.truth.Create(ctx, p, at)
 			created = false
 		`},
 	}, "add-dies", "bytes-gone"},
 	{"a TOUCH before its verdict", []edit{
-		{"write.go", "	err = x.decide(ctx, id,", `
-			early, err := x.post(ctx, note{id: id})
+		{"write.go", "	err = x.truth.Decide(ctx, id,", `
+			early, err := x.journal.Post(ctx, journal.Note{ID: id})
 			if err != nil {
 				return Result{}, err
 			}
-			err = x.decide(ctx, id,`},
-		{"write.go", "res.Version, err = x.announce(ctx, note{id: id})", "res.Version, err = x.announce(ctx, note{id: id, key: early})"},
-		{"write.go", "key, err := x.post(ctx, n)", `
-			key, err := n.key, error(nil)
+			err = x.truth.Decide(ctx, id,`},
+		{"write.go", "res.Version, err = x.announce(ctx, journal.Note{ID: id})", "res.Version, err = x.announce(ctx, journal.Note{ID: id, Key: early})"},
+		{"write.go", "key, err := x.journal.Post(ctx, n)", `
+			key, err := n.Key, error(nil)
 			if key == "" {
-				key, err = x.post(ctx, n)
+				key, err = x.journal.Post(ctx, n)
 			}`},
 	}, "set-against-set", "acked-not-there"},
 	{"no verdict read before the photo's PUT", []edit{
-		{"write.go", "if err := x.admit(ctx, p.ID); err != nil {", "if err := error(nil); err != nil {"},
+		{"write.go", "if err := x.truth.Admit(ctx, p.ID); err != nil {", "if err := error(nil); err != nil {"},
 	}, "add-of-blocked", "blocked-published"},
 	{"no verdict read after the photo's PUT", []edit{
-		{"write.go", "	created, date, err := x.createPhoto(ctx, p, at)\n", `
-			after, _, _ := x.verdict(ctx, p.ID)
-			created, date, err := x.createPhoto(ctx, p, at)
+		{"write.go", "	created, date, err := x.truth.Create(ctx, p, at)\n", `
+			after, _, _ := x.truth.Verdict(ctx, p.ID)
+			created, date, err := x.truth.Create(ctx, p, at)
 		`},
-		{"write.go", "after, _, err := x.verdict(ctx, p.ID)", ""},
+		{"write.go", "after, _, err := x.truth.Verdict(ctx, p.ID)", ""},
 	}, "add-again-against-remove", "bytes-left"},
 	{"an ADD although a verdict exists", []edit{
-		{"write.go", "plain := created && after.state == undecided", "plain := created"},
+		{"write.go", "plain := created && after.State == truth.Undecided", "plain := created"},
 	}, "revival-against-revival", "weight"},
 	{"an ADD although the photo was there", []edit{
-		{"write.go", "plain := created && after.state == undecided", "plain := after.state == undecided"},
+		{"write.go", "plain := created && after.State == truth.Undecided", "plain := after.State == truth.Undecided"},
 	}, "add-against-add", "weight"},
 	{"verdict swapped without If-Match", []edit{
-		{"truth.go", "		if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,", `
-			cur, _ := x.photos.Head(ctx, verdictKey(x.label, id))
+		{"../truth/verdict.go", "		if _, err = blob.Put(ctx, t.store, verdictKey(t.label, id), etag,", `
+			cur, _ := t.store.Head(ctx, verdictKey(t.label, id))
 			etag = cur.ETag
-			if _, err = put(ctx, x.photos, verdictKey(x.label, id), etag,`},
+			if _, err = blob.Put(ctx, t.store, verdictKey(t.label, id), etag,`},
 	}, "set-against-remove", "bytes-gone"},
 	{"a condition on what was looked at before", []edit{
 		{"write.go", "holds != nil && !holds(before)", "holds != nil && !holds(pic)"},
 	}, "first-against-first", "both-first"},
 	{"a late verdict of one's own taken for another's", []edit{
-		{"truth.go", "slices.Contains(mine, old.nonce)", "slices.Contains(mine[max(0, len(mine)-1):], old.nonce)"},
+		{"../truth/verdict.go", "slices.Contains(mine, old.nonce)", "slices.Contains(mine[max(0, len(mine)-1):], old.nonce)"},
 	}, "first-fails", "refused"},
 	{"an unclear swap of a verdict counts as done", []edit{
-		{"truth.go", "err == nil || !lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
+		{"../truth/verdict.go", "err == nil || !blob.Lost(err) || ctx.Err() != nil {", `errors.Is(err, blob.ErrUnclear) {
 			return nil
-		} else if err == nil || !lost(err) || ctx.Err() != nil {`},
+		} else if err == nil || !blob.Lost(err) || ctx.Err() != nil {`},
 	}, "remove-fails", "bytes-gone"},
 	{`a remover that finds "removed" does not swap`, []edit{
-		{"remove.go", "	if err := x.decide(ctx, id, next); err != nil {", `
-			v, _, err := x.verdict(ctx, id)
-			if err == nil && v.state != removed && v.state != blocked {
-				err = x.decide(ctx, id, next)
+		{"remove.go", "	if err := x.truth.Decide(ctx, id, next); err != nil {", `
+			v, _, err := x.truth.Verdict(ctx, id)
+			if err == nil && v.State != truth.Removed && v.State != truth.Blocked {
+				err = x.truth.Decide(ctx, id, next)
 			}
 			if err != nil {`},
 	}, "revival-against-remove", "bytes-gone"},
 	{"no 16 minutes", []edit{
-		{"write.go", "removalRest = 16 * time.Minute", "removalRest = 0"},
+		{"../truth/verdict.go", "Rest = 16 * time.Minute", "Rest = 0"},
 	}, "late-delete-against-add", "bytes-gone"},
 	{"a remover that was frozen deletes", []edit{
 		{"remove.go", "if left <= 0 {", "if left = time.Minute; false {"},
 	}, "frozen-remover-against-add", "bytes-gone"},
 	{"photo deleted before its removal is folded", []edit{
-		{"remove.go", "version, err := x.announce(ctx, note{id: id})", `
+		{"remove.go", "version, err := x.announce(ctx, journal.Note{ID: id})", `
 			if err := x.discard(ctx, id, began); err != nil {
 				return 0, err
 			}
-			version, err := x.announce(ctx, note{id: id})`},
+			version, err := x.announce(ctx, journal.Note{ID: id})`},
 	}, "remove-fails", "bytes-gone"},
 	{"an uploader takes its photo back at once", []edit{
-		{"write.go", "if _, err := x.announce(ctx, note{id: id}); err != nil {", "if err := error(nil); err != nil {"},
+		{"write.go", "if _, err := x.announce(ctx, journal.Note{ID: id}); err != nil {", "if err := error(nil); err != nil {"},
 	}, "add-again-against-remove", "bytes-gone"},
 
 	// Draws, check and reindex.
 	{"a draw gives up when a segment is gone", []edit{
-		{"index.go", "case errors.Is(errTry, blob.ErrNotFound):", "case false:"},
+		{"view/draw.go", "case errors.Is(errTry, blob.ErrNotFound):", "case blob.ErrNotFound == nil:"},
 	}, "draw-against-merge-and-collect", "refused"},
 	{"a removal repeated although the picture is back", []edit{
-		{"remove.go", "if v.state != removed && v.state != blocked {", "if v.state = max(v.state, removed); false {"},
+		{"remove.go", "if v.State != truth.Removed && v.State != truth.Blocked {", "if v.State = max(v.State, truth.Removed); false {"},
 	}, "fsck-against-revival", "unasked"},
 	{"fsck gives up when a segment is gone", []edit{
-		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.version == version {", "if true || base.version == version {"},
+		{"check.go", "if !errors.Is(err, blob.ErrNotFound) || base.Version == version {", "if blob.ErrNotFound != nil || base.Version == version {"},
 	}, "fsck-against-merge-and-collect", "refused"},
 	{"reindex does not look at what was decided since", []edit{
 		{"check.go", "changed := decided\n", "changed := decided[:0]\n"},
-		{"check.go", "if o.at >= uint64(seen.sent.Add(-clocks).UnixMilli()) {", "if false {"},
+		{"check.go", "if o.At >= uint64(seen.Sent.Add(-clocks).UnixMilli()) {", "if false {"},
 	}, "reindex-against-remove", "bytes-gone"},
 	{"reindex does not look at what was spilled since", []edit{
-		{"check.go", "if slices.Contains(seen.rows, r) || len(ids)", "if true || len(ids)"},
+		{"check.go", "if slices.Contains(seen.Rows, r) || len(ids)", "if true || len(ids)"},
 	}, "reindex-against-spills", "lost"},
 	{"reindex does not say until when", []edit{
-		{"check.go", "next.reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.reindexed = 0"},
+		{"check.go", "next.Reindexed = uint64(made.youngest.Add(lateAdd).UnixMilli())", "next.Reindexed = 0"},
 	}, "reindex-against-add", "doubled"},
 	{"reindex keeps in the tail what is in a segment", []edit{
-		{"check.go", "if !made.indexed[w.id] {", "if true {"},
+		{"check.go", "if !made.indexed[w.ID] {", "if true {"},
 	}, "reindex-against-add", "doubled"},
 }
 
@@ -311,7 +313,7 @@ func (m mistake) build(t *testing.T, dir string) (binary string) {
 		}
 	}
 	for name, text := range m.texts(t, dir) {
-		wrong := filepath.Join(tmp, name)
+		wrong := filepath.Join(tmp, filepath.Base(name))
 		write(t, wrong, []byte(text))
 		overlay.Replace[filepath.Join(dir, name)] = wrong
 	}

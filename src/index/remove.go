@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/journal"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 const (
@@ -36,18 +38,18 @@ func (x *Index) RemoveIf(ctx context.Context, id pet.ID, block bool, holds func(
 	if err != nil && !errors.Is(err, ErrRemoved) && !errors.Is(err, ErrBlocked) && !unreadable {
 		return Result{}, err
 	}
-	state := removed
+	state := truth.Removed
 	if block {
-		state = blocked
+		state = truth.Blocked
 	}
 	res := Result{Picture: pic}
-	next := func(old verdict) (verdict, error) {
-		known := pic.under(old)
-		if holds != nil && (unreadable || x.standing(id, old) != nil || !holds(known)) {
+	next := func(old truth.Verdict) (truth.Verdict, error) {
+		known := pic.Under(old)
+		if holds != nil && (unreadable || x.truth.Standing(id, old) != nil || !holds(known)) {
 			return old, fmt.Errorf("%s/%s: %w", x.label, id, ErrChanged)
 		}
-		res.Before = old.described(known.Weight, unreadable)
-		return verdict{state: state, when: x.now()}, nil
+		res.Before = described(old, known.Weight, unreadable)
+		return truth.Verdict{State: state, When: x.now()}, nil
 	}
 	err = x.intending(ctx, id, func() (err error) {
 		res.Version, err = x.remove(ctx, id, next)
@@ -57,13 +59,13 @@ func (x *Index) RemoveIf(ctx context.Context, id pet.ID, block bool, holds func(
 }
 
 // described is what a verdict says of a picture, for people.
-func (v verdict) described(weight pet.Weight, unreadable bool) string {
+func described(v truth.Verdict, weight pet.Weight, unreadable bool) string {
 	switch {
-	case v.state == removed:
+	case v.State == truth.Removed:
 		return "removed"
-	case v.state == blocked:
+	case v.State == truth.Blocked:
 		return "blocked"
-	case unreadable && v.state != live:
+	case unreadable && v.State != truth.Live:
 		return "unreadable"
 	}
 	return weight.String()
@@ -72,8 +74,7 @@ func (v verdict) described(weight pet.Weight, unreadable bool) string {
 // intending writes an intent, which upkeep takes over when f does not come to its end.
 func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error {
 	intent := fmt.Sprintf("%s%s-%016x", x.removalsPrefix(), id, x.rnd.Uint64())
-	// Nobody else has this name: one that exists is this call's own, whose first answer was lost.
-	if _, err := x.store.Create(ctx, intent, nil, blob.Attr{}); err != nil && !errors.Is(err, blob.ErrExists) {
+	if err := blob.Place(ctx, x.store, intent, nil); err != nil {
 		return err
 	}
 	err := f()
@@ -87,12 +88,12 @@ func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error 
 }
 
 // remove swaps the verdict even when it says "removed" already: an upload that read the old one must not find its swap succeed.
-func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdict, error)) (uint64, error) {
+func (x *Index) remove(ctx context.Context, id pet.ID, next func(truth.Verdict) (truth.Verdict, error)) (uint64, error) {
 	began := x.now()
-	if err := x.decide(ctx, id, next); err != nil {
+	if err := x.truth.Decide(ctx, id, next); err != nil {
 		return 0, err
 	}
-	version, err := x.announce(ctx, note{id: id})
+	version, err := x.announce(ctx, journal.Note{ID: id})
 	if err != nil {
 		return 0, err
 	}
@@ -100,7 +101,7 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(verdict) (verdi
 }
 
 // discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too. Not by a decision from before a
-// process was frozen: the picture may have been uploaded again since, when removalRest was over.
+// process was frozen: the picture may have been uploaded again since, when truth.Rest was over.
 func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error {
 	left := handlerTime - x.now().Sub(decided)
 	if left <= 0 {
@@ -108,23 +109,22 @@ func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, left) // upkeep lives for longer
 	defer cancel()
-	key := pet.Key(x.label, id)
-	if err := x.photos.Delete(ctx, key); err != nil {
+	if err := x.truth.Delete(ctx, id); err != nil {
 		return err
 	}
-	if err := x.forget(ctx, key); err != nil {
-		return fmt.Errorf("copies of %s elsewhere: %w: %w", key, blob.ErrUnavailable, err)
+	if err := x.forget(ctx, pet.Key(x.label, id)); err != nil {
+		return fmt.Errorf("copies of %s/%s elsewhere: %w: %w", x.label, id, blob.ErrUnavailable, err)
 	}
 	return nil
 }
 
 // again does the rest of a removal that was cut short; errNotRemoved when it had not begun, or the picture is back.
 func (x *Index) again(ctx context.Context, id pet.ID) error {
-	_, err := x.remove(ctx, id, func(v verdict) (verdict, error) {
-		if v.state != removed && v.state != blocked {
+	_, err := x.remove(ctx, id, func(v truth.Verdict) (truth.Verdict, error) {
+		if v.State != truth.Removed && v.State != truth.Blocked {
 			return v, errNotRemoved
 		}
-		return verdict{state: v.state, when: x.now()}, nil
+		return truth.Verdict{State: v.State, When: x.now()}, nil
 	})
 	return err
 }
@@ -132,7 +132,7 @@ func (x *Index) again(ctx context.Context, id pet.ID) error {
 // finishRemovals does the rest of those that were cut short; one that fails does not hold up the others.
 func (x *Index) finishRemovals(ctx context.Context) error {
 	var errs []error
-	for o, err := range list(ctx, x.store, x.removalsPrefix(), "") {
+	for o, err := range blob.All(ctx, x.store, x.removalsPrefix(), "") {
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"encoding/binary"
 	oldrand "math/rand"
 	"math/rand/v2"
 	"sort"
@@ -11,6 +12,8 @@ import (
 	"gonum.org/v1/gonum/stat/sampleuv"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -59,21 +62,22 @@ func drawByIndex(b *testing.B, weights []pet.Weight) func() pet.ID {
 
 func indexInMemory(tb testing.TB, weights []pet.Weight) *Index {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil), Memory: 1 << 40})
-	r := &root{version: 1}
-	for from := 0; from < len(weights); from += maxSegment {
-		recs := make([]rec, min(maxSegment, len(weights)-from))
-		for i := range recs {
-			recs[i].id, recs[i].weight = idAt(from+i, len(weights)), weights[from+i]
+	r := &root.Root{Version: 1}
+	for from := 0; from < len(weights); from += segment.Max {
+		pictures := make([]segment.Entry, min(segment.Max, len(weights)-from))
+		for i := range pictures {
+			pictures[i] = segment.Entry{ID: idAt(from+i, len(weights)), Weight: weights[from+i]}
 		}
-		s := newSegment(recs)
-		row := s.row(uint64(from))
-		loaded, err := decodeSegment(s.encode(), row) // as it gets into memory
-		if err != nil {
+		row := stored(tb, x, pictures)
+		if err := x.segments.Load(tb.Context(), row); err != nil {
 			tb.Fatal(err)
 		}
-		r.rows, x.cache.segments[row.name] = append(r.rows, row), loaded
+		if err := x.store.Delete(tb.Context(), x.segments.Key(row.Name)); err != nil { // there is no room for both
+			tb.Fatal(err)
+		}
+		r.Rows = append(r.Rows, row)
 	}
-	if _, err := x.store.Create(tb.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := x.store.Create(tb.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		tb.Fatal(err)
 	}
 	return x
@@ -194,17 +198,17 @@ func (oldSource) Seed(int64)     {}
 // readCacheLine is no draw, but the least that one can cost: a random word, and 64 B at a random place in as much memory as the
 // pictures take in segments. What it returns is no id.
 func readCacheLine(_ *testing.B, weights []pet.Weight) func() pet.ID {
-	lines := make([][8]uint64, (len(weights)*recBytes+63)/64)
+	lines := make([][8]uint64, (len(weights)*segment.Bytes+63)/64)
 	for i := range lines { // memory that was never written is one page of zeros
 		lines[i][0] = uint64(i)
 	}
 	rnd := newSource()
 	return func() (id pet.ID) {
 		sum := uint64(0)
-		for _, word := range lines[below(rnd, uint64(len(lines)))] {
+		for _, word := range lines[segment.Below(rnd, uint64(len(lines)))] {
 			sum += word
 		}
-		le.PutUint64(id[:], sum)
+		binary.LittleEndian.PutUint64(id[:], sum)
 		return id
 	}
 }

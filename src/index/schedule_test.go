@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -17,6 +18,7 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -144,8 +146,8 @@ type host struct {
 	r      *run
 	n      int
 	x      *Index
-	rnd    Source
-	aims   Source // of draws
+	rnd    segment.Source
+	aims   segment.Source // of draws
 	ctx    context.Context
 	cancel context.CancelFunc
 	dead   bool
@@ -835,7 +837,7 @@ func mix(n uint64, texts ...string) uint64 {
 
 func writeUint(h *maphash.Hash, n uint64) {
 	var b [8]byte
-	le.PutUint64(b[:], n)
+	binary.LittleEndian.PutUint64(b[:], n)
 	h.Write(b[:])
 }
 

@@ -10,13 +10,16 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/index/drawtest"
+	"petpick/src/index/journal"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // Draws over everything that a root can have: several segments, some in memory and some not, a tail, changed weights, removals, a
 // paused heavyweight.
 func TestDistributionOverSegments(t *testing.T) {
-	for name, memory := range map[string]int64{"all in memory": 1 << 30, "one in memory": 40 * recBytes, "none in memory": 1} {
+	for name, memory := range map[string]int64{"all in memory": 1 << 30, "one in memory": 40 * segment.Bytes, "none in memory": 1} {
 		for _, absorb := range []int{1000, 1} { // with overrides, and with them absorbed
 			t.Run(fmt.Sprintf("%s, absorb %d", name, absorb), func(t *testing.T) {
 				w := newBuckets()
@@ -56,7 +59,7 @@ func TestDistributionOverSegments(t *testing.T) {
 				want, counts := map[pet.ID]float64{}, map[pet.ID]int{}
 				for i := range 150 {
 					id, _ := picture(i)
-					truth, err := x.weigh(t.Context(), id)
+					truth, err := x.truth.Weigh(t.Context(), id)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -74,8 +77,8 @@ func TestDistributionOverSegments(t *testing.T) {
 					t.Errorf("z = %.1f", z)
 				}
 				r, err := w.root(t.Context())
-				if err != nil || len(r.rows) < 2 && absorb > 1 || (len(r.overrides) > 0) != (absorb > 1) {
-					t.Errorf("%d segments, %d overrides, %v: the test tests something else", len(r.rows), len(r.overrides), err)
+				if err != nil || len(r.Rows) < 2 && absorb > 1 || (len(r.Overrides) > 0) != (absorb > 1) {
+					t.Errorf("%d segments, %d overrides, %v: the test tests something else", len(r.Rows), len(r.Overrides), err)
 				}
 			})
 		}
@@ -95,10 +98,12 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 	}
 	for i := range 200 { // verdicts whose writers gave up waiting
 		id, _ := picture(i)
-		if err := x.decide(t.Context(), id, func(verdict) (verdict, error) { return verdict{state: live, weight: 9}, nil }); err != nil {
+		if err := x.truth.Decide(t.Context(), id, func(truth.Verdict) (truth.Verdict, error) {
+			return truth.Verdict{State: truth.Live, Weight: 9}, nil
+		}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := x.post(t.Context(), note{id: id}); err != nil {
+		if _, err := x.journal.Post(t.Context(), journal.Note{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +118,7 @@ func TestMoreChangesThanOverrides(t *testing.T) {
 		w.now.Add(int64(2 * time.Minute))
 	}
 	w.wantTruth(t, 300)
-	if notes, _, err := x.readJournal(t.Context()); err != nil || len(notes) > 0 {
+	if notes, _, err := x.journal.Read(t.Context()); err != nil || len(notes) > 0 {
 		t.Errorf("%d entries are left, %v", len(notes), err)
 	}
 }
@@ -123,9 +128,9 @@ func TestLongJournal(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
 	x.limits = limits{tail: 100, overrides: 100, segment: 1 << 20, merge: 4, absorb: 10}
-	const n = 3*maxNotes + 77
+	const n = 3*journal.MaxNotes + 77
 	for i := range n {
-		if _, err := x.post(t.Context(), note{id: idAt(i, n), add: true, weight: 1, date: w.clock()}); err != nil {
+		if _, err := x.journal.Post(t.Context(), journal.Note{ID: idAt(i, n), Add: true, Weight: 1, Date: w.clock()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,8 +143,8 @@ func TestLongJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pictures, total := r.counts(); pictures != n || total != n || len(r.rows) == 0 {
-		t.Errorf("%d pictures of total %d in %d segments, want %d", pictures, total, len(r.rows), n)
+	if pictures, total := r.Counts(); pictures != n || total != n || len(r.Rows) == 0 {
+		t.Errorf("%d pictures of total %d in %d segments, want %d", pictures, total, len(r.Rows), n)
 	}
 }
 
@@ -147,15 +152,15 @@ func TestLongJournal(t *testing.T) {
 func TestTendWhenNothingCanBeDeleted(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
-	x.store = undeletable{x.store}
-	if _, err := x.post(t.Context(), note{id: idAt(1, 3), add: true, weight: 1, date: w.clock()}); err != nil {
+	x.use(undeletable{x.store}, defaultMemory)
+	if _, err := x.journal.Post(t.Context(), journal.Note{ID: idAt(1, 3), Add: true, Weight: 1, Date: w.clock()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.Tend(t.Context()); err == nil {
 		t.Error("no error")
 	}
-	if r, err := w.root(t.Context()); err != nil || r.version > 5 || len(r.tail) != 1 {
-		t.Errorf("root version %d, %d in the tail, %v", r.version, len(r.tail), err)
+	if r, err := w.root(t.Context()); err != nil || r.Version > 5 || len(r.Tail) != 1 {
+		t.Errorf("root version %d, %d in the tail, %v", r.Version, len(r.Tail), err)
 	}
 }
 

@@ -9,12 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
 	"petpick/src/blob"
+	"petpick/src/box"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
+
+// Sizes of a segment (FORMAT.md, "Segment").
+const header, record = 32, 48
 
 // synthetic answers for segments that are not there: their bytes are computed for each call, so that an index of a billion pictures
 // takes no room. All their weights are pet.DefaultWeight. Everything else goes to the store behind it.
@@ -25,14 +31,14 @@ type synthetic struct {
 }
 
 // newSynthetic makes segments of as many pictures as are asked for, and the rows of a root that lists them.
-func newSynthetic(behind blob.Store, x *Index, pictures int) (*synthetic, []row) {
+func newSynthetic(behind blob.Store, x *Index, pictures int) (*synthetic, []segment.Row) {
 	s := &synthetic{Store: behind, sizes: map[string]uint32{}, names: map[string]uint64{}}
-	var rows []row
+	var rows []segment.Row
 	for name := uint64(0); pictures > 0; name++ {
-		r := syntheticRow(name, min(pictures, maxSegment))
-		s.sizes[x.segmentKey(name)], s.names[x.segmentKey(name)] = r.n, name
+		r := syntheticRow(name, min(pictures, segment.Max))
+		s.sizes[x.segments.Key(name)], s.names[x.segments.Key(name)] = r.N, name
 		rows = append(rows, r)
-		pictures -= int(r.n)
+		pictures -= int(r.N)
 	}
 	return s, rows
 }
@@ -45,10 +51,10 @@ func syntheticID(name, i uint64) pet.ID {
 	return id
 }
 
-func syntheticRow(name uint64, n int) row {
-	return row{
-		name: name, n: uint32(n), total: uint64(n) * uint64(pet.DefaultWeight),
-		first: syntheticID(name, 0), last: syntheticID(name, uint64(n-1)),
+func syntheticRow(name uint64, n int) segment.Row {
+	return segment.Row{
+		Name: name, N: uint32(n), Total: uint64(n) * uint64(pet.DefaultWeight),
+		First: syntheticID(name, 0), Last: syntheticID(name, uint64(n-1)),
 	}
 }
 
@@ -56,10 +62,10 @@ func syntheticRow(name uint64, n int) row {
 func syntheticRecord(b []byte, name, n, i uint64) []byte {
 	id := syntheticID(name, i)
 	b = append(b, id[:]...)
-	b = le.AppendUint32(b, uint32(pet.DefaultWeight))
-	b = le.AppendUint32(b, uint32(pet.DefaultWeight))
+	b = binary.LittleEndian.AppendUint32(b, uint32(pet.DefaultWeight))
+	b = binary.LittleEndian.AppendUint32(b, uint32(pet.DefaultWeight))
 	b = append(b, id[:]...)
-	return le.AppendUint64(b, n*uint64(pet.DefaultWeight)<<slotBits|i)
+	return binary.LittleEndian.AppendUint64(b, n*uint64(pet.DefaultWeight)<<20|i)
 }
 
 func (s *synthetic) GetRange(ctx context.Context, key string, offset, n int64) (blob.Object, error) {
@@ -67,8 +73,8 @@ func (s *synthetic) GetRange(ctx context.Context, key string, offset, n int64) (
 	if !ours {
 		return s.Store.GetRange(ctx, key, offset, n)
 	}
-	from, count := (offset-segmentHeader)/recordSize, n/recordSize
-	if offset != segmentHeader+from*recordSize || n != count*recordSize || from+count > int64(pictures) { // with its header or checksum
+	from, count := (offset-header)/record, n/record
+	if offset != header+from*record || n != count*record || from+count > int64(pictures) { // with its header or checksum
 		o, err := s.Get(ctx, key, "")
 		o.Body = o.Body[min(offset, o.Size):min(offset+n, o.Size)]
 		return o, err
@@ -77,7 +83,7 @@ func (s *synthetic) GetRange(ctx context.Context, key string, offset, n int64) (
 	for i := range count {
 		body = syntheticRecord(body, s.names[key], uint64(pictures), uint64(from+i))
 	}
-	return blob.Object{Info: blob.Info{Key: key, Size: segmentHeader + int64(pictures)*recordSize + 4}, Body: body}, nil
+	return blob.Object{Info: blob.Info{Key: key, Size: header + int64(pictures)*record + 4}, Body: body}, nil
 }
 
 func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, error) {
@@ -86,37 +92,39 @@ func (s *synthetic) Get(ctx context.Context, key, etag string) (blob.Object, err
 		return s.Store.Get(ctx, key, etag)
 	}
 	n := uint64(pictures)
-	body := segmentBox.begin(int(segmentHeader + n*recordSize + 4))
-	body = le.AppendUint16(body, 0)
-	body = le.AppendUint64(body, n)
-	body = le.AppendUint64(body, n*uint64(pet.DefaultWeight))
-	body = le.AppendUint64(body, 0)
+	body := box.Kind{Magic: "PPSG", Version: 2}.Begin(int(header + n*record + 4))
+	body = binary.LittleEndian.AppendUint16(body, 0)
+	body = binary.LittleEndian.AppendUint64(body, n)
+	body = binary.LittleEndian.AppendUint64(body, n*uint64(pet.DefaultWeight))
+	body = binary.LittleEndian.AppendUint64(body, 0)
 	for i := range n {
 		body = syntheticRecord(body, s.names[key], n, i)
 	}
-	body = seal(body)
+	body = box.Seal(body)
 	return blob.Object{Info: blob.Info{Key: key, Size: int64(len(body))}, Body: body}, nil
 }
 
 // What benchmarks draw from by ranged reads is what the format says.
 func TestSyntheticSegments(t *testing.T) {
 	x := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
-	store, rows := newSynthetic(x.store, x, maxSegment+1000)
-	x.store = store
+	plain := Open(Config{Label: "cat", Index: blob.NewMemory(nil)})
+	store, rows := newSynthetic(x.store, x, segment.Max+1000)
+	x.use(store, defaultMemory)
 	r := rows[1]
-	o, err := store.Get(t.Context(), x.segmentKey(r.name), "")
-	if err != nil || len(rows) != 2 || r.n != 1000 {
+	o, err := store.Get(t.Context(), x.segments.Key(r.Name), "")
+	if err != nil || len(rows) != 2 || r.N != 1000 {
 		t.Fatal(rows, err)
 	}
-	s, err := decodeSegment(o.Body, r)
+	s, err := segment.Decode(o.Body, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := newSegment(s.recs).encode(); string(o.Body) != string(want) {
-		t.Error("the table is not the one that this package builds")
+	row := stored(t, plain, slices.Collect(s.All()))
+	if real, err := plain.store.Get(t.Context(), plain.segments.Key(row.Name), ""); err != nil || string(o.Body) != string(real.Body) {
+		t.Errorf("the table is not the one that the index builds: %v", err)
 	}
-	part, err := store.GetRange(t.Context(), x.segmentKey(r.name), segmentHeader+7*recordSize, 3*recordSize)
-	if err != nil || string(part.Body) != string(o.Body[segmentHeader+7*recordSize:][:3*recordSize]) {
+	part, err := store.GetRange(t.Context(), x.segments.Key(r.Name), header+7*record, 3*record)
+	if err != nil || string(part.Body) != string(o.Body[header+7*record:][:3*record]) {
 		t.Errorf("a range differs from the whole, %v", err)
 	}
 }

@@ -12,7 +12,11 @@ import (
 
 	"petpick/src/blob"
 	"petpick/src/blob/blobtest"
+	"petpick/src/index/journal"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
 // Troubles that take longer, or are larger, than the scenarios.
@@ -56,7 +60,7 @@ func TestReindexThatDiesAfterItsSwap(t *testing.T) {
 	w.now.Add(int64(time.Hour))
 	ctx, cancel := context.WithCancel(t.Context())
 	x, store := w.process(), blobtest.NewFaulty(w.store)
-	x.store = store
+	x.use(store, defaultMemory)
 	store.Fail(nil, func(op blobtest.Op, _ string) error {
 		if op == blobtest.Swap {
 			cancel()
@@ -78,10 +82,9 @@ func TestReindexThatDiesAfterItsSwap(t *testing.T) {
 // An upload beside every listing does not keep a reindex from its end.
 func TestReindexDoesNotStarve(t *testing.T) {
 	w := newBuckets()
-	up, x := w.process(), w.process()
 	photos, n, listings := blobtest.NewFaulty(w.photos), 1, 0
+	up, x := w.process(), w.processOn(photos, w.store)
 	mustAdd(t, up, 0, 1)
-	x.photos = photos
 	photos.Fail(func(op blobtest.Op, key string) error {
 		if op == blobtest.List && n < 200 {
 			mustAdd(t, up, n, n+1)
@@ -101,8 +104,8 @@ func TestReindexDoesNotStarve(t *testing.T) {
 // The youngest photo's PUT took seconds, and its ADD comes after a whole reindex: it is not in the index twice.
 func TestReindexBesideASlowUpload(t *testing.T) {
 	w := newBuckets()
-	up, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	up.photos, up.store = photos, store
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	up := w.processOn(photos, store)
 	photos.Fail(nil, func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "cat/") {
 			w.now.Add(int64(4 * time.Second))
@@ -138,13 +141,15 @@ func TestOneBadIntentDoesNotHoldUpOthers(t *testing.T) {
 	x := w.process()
 	mustAdd(t, x, 0, 2)
 	ids := []pet.ID{idOf(0), idOf(1)}
-	slices.SortFunc(ids, compare)
+	slices.SortFunc(ids, pet.Compare)
 	w.intent(t, ids[0])
 	w.intent(t, ids[1])
-	if _, err := w.photos.Create(t.Context(), verdictKey("cat", ids[0]), []byte("junk"), blob.Attr{}); err != nil {
+	if _, err := w.photos.Create(t.Context(), "verdicts/cat/"+ids[0].String(), []byte("junk"), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.decide(t.Context(), ids[1], func(verdict) (verdict, error) { return verdict{state: blocked, when: w.clock()}, nil }); err != nil {
+	if err := x.truth.Decide(t.Context(), ids[1], func(truth.Verdict) (truth.Verdict, error) {
+		return truth.Verdict{State: truth.Blocked, When: w.clock()}, nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	w.now.Add(int64(2 * time.Minute))
@@ -168,9 +173,9 @@ func TestAnUploadThatCannotBeTakenBack(t *testing.T) {
 	if _, err := x.Remove(t.Context(), idOf(1), false); err != nil {
 		t.Fatal(err)
 	}
-	w.now.Add(int64(removalRest + time.Minute))
-	up, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	up.photos, up.store = photos, store
+	w.now.Add(int64(truth.Rest + time.Minute))
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	up := w.processOn(photos, store)
 	photos.Fail(func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "cat/") {
 			if _, err := x.Remove(t.Context(), idOf(1), true); err != nil {
@@ -208,8 +213,8 @@ func TestARemovalThatIsLateIsFinished(t *testing.T) {
 	w := newBuckets()
 	x := w.process()
 	mustAdd(t, x, 1, 2)
-	late, photos, store := w.process(), blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
-	late.photos, late.store = photos, store
+	photos, store := blobtest.NewFaulty(w.photos), blobtest.NewFaulty(w.store)
+	late := w.processOn(photos, store)
 	store.Fail(nil, func(op blobtest.Op, key string) error {
 		if op == blobtest.Create && strings.HasPrefix(key, "removals/") {
 			w.now.Add(int64(2 * time.Minute))
@@ -235,26 +240,22 @@ func TestARemovalThatIsLateIsFinished(t *testing.T) {
 func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 	w := newBuckets()
 	x := w.process() // 16 in a segment, 12 overrides, 3 are worth a merge
-	r := &root{version: 1}
+	r := &root.Root{Version: 1}
 	for _, numbers := range [][2]int{{0, 16}, {0, 8}, {16, 32}} {
-		var pictures []weighted
+		var pictures []segment.Entry
 		for i := numbers[0]; i < numbers[1]; i++ {
-			pictures = append(pictures, weighted{idOf(i), 5})
+			pictures = append(pictures, segment.Entry{ID: idOf(i), Weight: 5})
 		}
-		slices.SortFunc(pictures, func(a, b weighted) int { return compare(a.id, b.id) })
-		row, err := x.putSegment(t.Context(), bodyOf(segmentOf(pictures)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.rows = append(r.rows, row)
+		slices.SortFunc(pictures, func(a, b segment.Entry) int { return pet.Compare(a.ID, b.ID) })
+		r.Rows = append(r.Rows, stored(t, x, pictures))
 	}
 	for i := range 8 { // the doubled ones, mended
-		r.setOverride(override{weighted{idOf(i), 5}, held{10, r.rows[1].name}, 1})
+		r.SetOverride(root.Override{Entry: segment.Entry{ID: idOf(i), Weight: 5}, Held: root.Held{Old: 10, In: r.Rows[1].Name}, At: 1})
 	}
 	for i := 16; i < 20; i++ { // and removals of pictures in the third segment
-		r.setOverride(override{weighted{idOf(i), 0}, held{5, r.rows[2].name}, 1})
+		r.SetOverride(root.Override{Entry: segment.Entry{ID: idOf(i), Weight: 0}, Held: root.Held{Old: 5, In: r.Rows[2].Name}, At: 1})
 	}
-	if _, err := w.store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+	if _, err := w.store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
@@ -262,8 +263,8 @@ func TestOverridesThatCannotBeAbsorbed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if now, err := w.root(t.Context()); err != nil || len(now.overrides) > 8 {
-		t.Errorf("%d overrides are left, %v", len(now.overrides), err)
+	if now, err := w.root(t.Context()); err != nil || len(now.Overrides) > 8 {
+		t.Errorf("%d overrides are left, %v", len(now.Overrides), err)
 	}
 }
 
@@ -297,24 +298,20 @@ func TestTouchesOverManySegments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := blob.NewMemory(nil)
 		x := Open(Config{Label: "cat", Photos: blob.NewMemory(nil), Index: store})
-		r := &root{version: 1}
+		r := &root.Root{Version: 1}
 		for i := range 1000 {
 			var first, last pet.ID
 			first[13], first[14], first[15] = byte(i>>8), byte(i), byte(pet.PNG)
 			last = first
 			last[0] = 0xFF
-			row, err := x.putSegment(t.Context(), newBody(2).add(weighted{first, 5}).add(weighted{last, 5}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.rows = append(r.rows, row)
+			r.Rows = append(r.Rows, stored(t, x, []segment.Entry{{ID: first, Weight: 5}, {ID: last, Weight: 5}}))
 		}
-		if _, err := store.Create(t.Context(), x.rootKey(), r.encode(1), blob.Attr{}); err != nil {
+		if _, err := store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
 			t.Fatal(err)
 		}
-		x.store = &prefixLimit{Store: store}
+		x.use(&prefixLimit{Store: store}, defaultMemory)
 		for i := range 24 {
-			if _, err := x.post(t.Context(), note{id: idOf(i)}); err != nil {
+			if _, err := x.journal.Post(t.Context(), journal.Note{ID: idOf(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -328,4 +325,29 @@ func TestTouchesOverManySegments(t *testing.T) {
 			t.Errorf("%d of 24 touches are left after 10 folds, %v", len(left.Objects), err)
 		}
 	})
+}
+
+// A merge that has nothing to absorb after all leaves no copy of its input.
+func TestAMergeInVainLeavesNothing(t *testing.T) {
+	w := newBuckets()
+	x := w.process() // 16 in a segment, 3 overrides are worth a merge
+	var pictures []segment.Entry
+	for i := range 16 {
+		pictures = append(pictures, segment.Entry{ID: idOf(i), Weight: 5})
+	}
+	slices.SortFunc(pictures, func(a, b segment.Entry) int { return pet.Compare(a.ID, b.ID) })
+	r := &root.Root{Version: 1, Rows: []segment.Row{stored(t, x, pictures), stored(t, x, pictures)}}
+	for _, p := range pictures[:3] { // each in both: no merge of one of them may absorb it
+		r.SetOverride(root.Override{Entry: p, Held: root.Held{Old: 10, In: r.Rows[0].Name}, At: 1})
+	}
+	if _, err := w.store.Create(t.Context(), x.rootKey, r.Encode(1), blob.Attr{}); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := x.mergeOnce(t.Context()); done || err != nil {
+		t.Fatalf("merged: %v, %v", done, err)
+	}
+	page, err := w.store.List(t.Context(), "index/cat/segments/", "", 1000)
+	if err != nil || len(page.Objects) != 2 {
+		t.Errorf("%d segments, %v, want 2", len(page.Objects), err)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -31,26 +33,22 @@ func (c chore) files() files { return files{dir: c.Dir} }
 func (c chore) prepare(tb testing.TB) {
 	layout := Open(Config{Label: "cat", Index: c.files()})
 	_, rows := newSynthetic(nil, layout, c.Synthetic)
-	r := &root{version: 1, rows: rows}
+	r := &root.Root{Version: 1, Rows: rows}
 	each := c.Real / c.Segments
 	for s := range c.Segments {
-		recs := make([]rec, each)
-		for i := range recs {
-			recs[i].id, recs[i].weight = idAt(i*c.Segments+s, c.Real), pet.Weight(1+i%1000)
+		pictures := make([]segment.Entry, each)
+		for i := range pictures {
+			pictures[i] = segment.Entry{ID: idAt(i*c.Segments+s, c.Real), Weight: pet.Weight(1 + i%1000)}
 		}
-		row, err := layout.putSegment(tb.Context(), bodyOf(newSegment(recs)))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		r.rows = append(r.rows, row)
+		r.Rows = append(r.Rows, stored(tb, layout, pictures))
 	}
 	for i := range c.Overrides { // pictures of the first segment: every other one is paused
 		at := i * (each / c.Overrides)
-		r.overrides = append(r.overrides, override{
-			weighted: weighted{idAt(at*c.Segments, c.Real), pet.Weight(i % 2 * 2000)}, held: held{uint32(1 + at%1000), r.rows[len(rows)].name}, at: 1,
+		r.Overrides = append(r.Overrides, root.Override{
+			Entry: segment.Entry{ID: idAt(at*c.Segments, c.Real), Weight: pet.Weight(i % 2 * 2000)}, Held: root.Held{Old: uint32(1 + at%1000), In: r.Rows[len(rows)].Name}, At: 1,
 		})
 	}
-	if err := os.WriteFile(c.Dir+"/before", r.encode(1), 0o600); err != nil {
+	if err := os.WriteFile(c.Dir+"/before", r.Encode(1), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -61,14 +59,14 @@ func (c chore) undo(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r, err := decodeRoot(body)
+	r, err := root.Decode(body)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	x := Open(Config{Label: "cat"})
 	listed := map[string]bool{}
-	for _, row := range r.rows {
-		listed[x.segmentKey(row.name)] = true
+	for _, row := range r.Rows {
+		listed[x.segments.Key(row.Name)] = true
 	}
 	page, err := c.files().List(tb.Context(), "index/cat/segments/", "", 0)
 	if err != nil {
@@ -81,7 +79,7 @@ func (c chore) undo(tb testing.TB) {
 			}
 		}
 	}
-	if _, err := c.files().put(x.rootKey(), body); err != nil {
+	if _, err := c.files().put(x.rootKey, body); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -89,7 +87,8 @@ func (c chore) undo(tb testing.TB) {
 // do is the upkeep, from a process that knows nothing yet.
 func (c chore) do(tb testing.TB) {
 	x := Open(Config{Label: "cat", Photos: blob.NewMemory(nil)})
-	x.store, _ = newSynthetic(c.files(), x, c.Synthetic)
+	store, _ := newSynthetic(c.files(), x, c.Synthetic)
+	x.use(store, defaultMemory)
 	if err := x.Tend(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
@@ -101,13 +100,13 @@ func (c chore) check(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r, err := decodeRoot(o.Body)
+	r, err := root.Decode(o.Body)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	want := c.Real/c.Segments*c.Segments + c.Synthetic - c.Overrides/2
-	if n, _ := r.counts(); n != want || len(r.overrides) > 0 {
-		tb.Fatalf("%d pictures and %d overrides, want %d and none", n, len(r.overrides), want)
+	if n, _ := r.Counts(); n != want || len(r.Overrides) > 0 {
+		tb.Fatalf("%d pictures and %d overrides, want %d and none", n, len(r.Overrides), want)
 	}
 }
 
@@ -194,7 +193,7 @@ func TestChore(t *testing.T) {
 // The benchmarks' upkeep is a real one.
 func TestUpkeepOnDisk(t *testing.T) {
 	for _, c := range []chore{
-		{Real: 4000, Segments: 4, Synthetic: 3 * maxSegment},
+		{Real: 4000, Segments: 4, Synthetic: 3 * segment.Max},
 		{Real: 4000, Segments: 1, Overrides: 400},
 	} {
 		c.Dir = t.TempDir()
@@ -212,8 +211,8 @@ func BenchmarkMerge(b *testing.B) {
 	b.Run("segments=4/pictures=1000000/overrides=0", func(b *testing.B) {
 		chore{Real: 1_000_000, Segments: 4}.benchmark(b)
 	})
-	b.Run(fmt.Sprintf("segments=1/pictures=%d/overrides=%d", maxSegment, maxOverrides), func(b *testing.B) {
-		chore{Real: maxSegment, Segments: 1, Overrides: maxOverrides}.benchmark(b)
+	b.Run(fmt.Sprintf("segments=1/pictures=%d/overrides=%d", segment.Max, root.MaxOverrides), func(b *testing.B) {
+		chore{Real: segment.Max, Segments: 1, Overrides: root.MaxOverrides}.benchmark(b)
 	})
 }
 
@@ -222,7 +221,7 @@ func BenchmarkMerge(b *testing.B) {
 func BenchmarkUpkeep(b *testing.B) {
 	for _, n := range growingSizes {
 		b.Run(fmt.Sprintf("pictures=%d", n), func(b *testing.B) {
-			merged := min(n, maxSegment)
+			merged := min(n, segment.Max)
 			chore{Real: merged, Segments: 4, Synthetic: n - merged}.benchmark(b)
 		})
 	}

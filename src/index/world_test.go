@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
 	"petpick/src/pet"
 )
 
@@ -29,8 +31,10 @@ func newBuckets() *buckets {
 
 func (w *buckets) clock() time.Time { return time.Unix(0, w.now.Load()) }
 
-func (w *buckets) process() *Index {
-	x := Open(Config{Label: "cat", Photos: w.photos, Index: w.store, Now: w.clock})
+func (w *buckets) process() *Index { return w.processOn(w.photos, w.store) }
+
+func (w *buckets) processOn(photos, store blob.Store) *Index {
+	x := Open(Config{Label: "cat", Photos: photos, Index: store, Now: w.clock})
 	x.limits = limits{tail: 6, overrides: 12, segment: 16, merge: 2, absorb: 3}
 	return x
 }
@@ -46,24 +50,24 @@ func photoOf(i int, weight pet.Weight) Photo {
 	return Photo{ID: id, Body: body, Width: 1, Height: 1, Weight: weight}
 }
 
-func (w *buckets) root(ctx context.Context) (*root, error) {
+func (w *buckets) root(ctx context.Context) (*root.Root, error) {
 	o, err := w.store.Get(ctx, "index/cat/root", "")
 	if errors.Is(err, blob.ErrNotFound) {
-		return &root{}, nil
+		return &root.Root{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeRoot(o.Body)
+	return root.Decode(o.Body)
 }
 
 // mass is what a reader of a root would draw: for every picture, its weight. It checks what is true of every root: errors begin with a
 // word for the promise that is broken.
-func (w *buckets) mass(ctx context.Context, r *root) (map[pet.ID]pet.Weight, error) {
+func (w *buckets) mass(ctx context.Context, r *root.Root) (map[pet.ID]pet.Weight, error) {
 	mass := map[pet.ID]pet.Weight{}
 	add := func(id pet.ID, weight pet.Weight, where string) error {
 		if mass[id] > 0 {
-			return fmt.Errorf("doubled: %s is in the index twice: again in %s, root version %d", id, where, r.version)
+			return fmt.Errorf("doubled: %s is in the index twice: again in %s, root version %d", id, where, r.Version)
 		}
 		if weight > 0 {
 			mass[id] = weight
@@ -71,39 +75,39 @@ func (w *buckets) mass(ctx context.Context, r *root) (map[pet.ID]pet.Weight, err
 		return nil
 	}
 	old, in := map[pet.ID]uint32{}, map[pet.ID]uint64{}
-	for _, row := range r.rows {
-		o, err := w.store.Get(ctx, fmt.Sprintf("index/cat/segments/%016x", row.name), "")
+	for _, row := range r.Rows {
+		o, err := w.store.Get(ctx, fmt.Sprintf("index/cat/segments/%016x", row.Name), "")
 		if err != nil {
-			return nil, fmt.Errorf("dangling-segment: root version %d lists it: %w", r.version, err)
+			return nil, fmt.Errorf("dangling-segment: root version %d lists it: %w", r.Version, err)
 		}
-		s, err := decodeSegment(o.Body, row)
+		s, err := segment.Decode(o.Body, row)
 		if err != nil {
 			return nil, fmt.Errorf("format: %w", err)
 		}
-		for _, p := range s.recs {
-			if _, overridden := findOverride(r.overrides, p.id); overridden {
-				old[p.id] += uint32(p.weight)
-				in[p.id] = row.name
-			} else if err := add(p.id, p.weight, "a segment"); err != nil {
+		for p := range s.All() {
+			if _, overridden := root.FindOverride(r.Overrides, p.ID); overridden {
+				old[p.ID] += uint32(p.Weight)
+				in[p.ID] = row.Name
+			} else if err := add(p.ID, p.Weight, "a segment"); err != nil {
 				return nil, err
 			}
 		}
 	}
-	for _, t := range r.tail {
-		if err := add(t.id, t.weight, "the tail"); err != nil {
+	for _, t := range r.Tail {
+		if err := add(t.ID, t.Weight, "the tail"); err != nil {
 			return nil, err
 		}
 	}
-	for _, o := range r.overrides {
-		if err := add(o.id, o.weight, "overrides"); err != nil {
+	for _, o := range r.Overrides {
+		if err := add(o.ID, o.Weight, "overrides"); err != nil {
 			return nil, err
 		}
-		if old[o.id] != o.old || in[o.id] != o.in {
-			return nil, fmt.Errorf("superseded: override of %s supersedes %d in %x, the root says %d in %x, root version %d", o.id, old[o.id], in[o.id], o.old, o.in, r.version)
+		if old[o.ID] != o.Old || in[o.ID] != o.In {
+			return nil, fmt.Errorf("superseded: override of %s supersedes %d in %x, the root says %d in %x, root version %d", o.ID, old[o.ID], in[o.ID], o.Old, o.In, r.Version)
 		}
 	}
-	if n, total := r.counts(); n != len(mass) || total != sum(mass) {
-		return nil, fmt.Errorf("counts: root version %d counts %d pictures of %d, there are %d of %d", r.version, n, total, len(mass), sum(mass))
+	if n, total := r.Counts(); n != len(mass) || total != sum(mass) {
+		return nil, fmt.Errorf("counts: root version %d counts %d pictures of %d, there are %d of %d", r.Version, n, total, len(mass), sum(mass))
 	}
 	return mass, nil
 }
@@ -129,7 +133,7 @@ func (w *buckets) wantTruth(t *testing.T, n int) {
 	x := w.process()
 	for i := range n {
 		id, _ := picture(i)
-		if truth, err := x.weigh(t.Context(), id); err != nil || mass[id] != truth {
+		if truth, err := x.truth.Weigh(t.Context(), id); err != nil || mass[id] != truth {
 			t.Errorf("picture %d, %s: the index says %d, the truth %d, %v", i, id, mass[id], truth, err)
 		}
 	}

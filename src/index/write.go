@@ -7,16 +7,14 @@ import (
 	"math"
 	"time"
 
+	"petpick/src/index/journal"
+	"petpick/src/index/view"
 	"petpick/src/pet"
+	"petpick/src/truth"
 )
 
-const (
-	// waitBudget is how long a change waits to be folded. After it the caller hears ErrBusy; the entry stays, and will be folded.
-	waitBudget = 5 * time.Second
-	// removalRest: after a removal, uploads of the same picture wait until no DELETE of its photo can still land: 30 s of a
-	// handler and 15 minutes of a signature.
-	removalRest = 16 * time.Minute
-)
+// waitBudget is how long a change waits to be folded. After it the caller hears ErrBusy; the entry stays, and will be folded.
+const waitBudget = 5 * time.Second
 
 // Result says what a change came to.
 type Result struct {
@@ -37,34 +35,34 @@ type Result struct {
 // again, or fsck, heals; the reverse would draw a picture that is not there. The verdict is read before the photo is written and
 // again after it: a removal that comes in between has either seen the photo, or is seen here.
 func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
-	if err := x.admit(ctx, p.ID); err != nil {
+	if err := x.truth.Admit(ctx, p.ID); err != nil {
 		return Result{}, err
 	}
 	at := x.now()
-	created, date, err := x.createPhoto(ctx, p, at)
+	created, date, err := x.truth.Create(ctx, p, at)
 	if err != nil {
 		return Result{}, err
 	}
-	after, _, err := x.verdict(ctx, p.ID)
+	after, _, err := x.truth.Verdict(ctx, p.ID)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := x.mayAdd(p.ID, after); err != nil {
+	if err := x.truth.MayAdd(p.ID, after); err != nil {
 		return Result{}, errors.Join(err, x.withdraw(ctx, p.ID, at))
 	}
-	if after.state == removed || after.state == blocked { // long ago: back to life
-		err := x.decide(ctx, p.ID, func(old verdict) (verdict, error) {
-			if old.state == live {
+	if after.State == truth.Removed || after.State == truth.Blocked { // long ago: back to life
+		err := x.truth.Decide(ctx, p.ID, func(old truth.Verdict) (truth.Verdict, error) {
+			if old.State == truth.Live {
 				return old, nil
 			}
-			return verdict{state: live, weight: p.Weight}, x.mayAdd(p.ID, old)
+			return truth.Verdict{State: truth.Live, Weight: p.Weight}, x.truth.MayAdd(p.ID, old)
 		})
 		if err != nil {
 			return Result{}, err
 		}
 	}
-	plain := created && after.state == undecided
-	version, err := x.announce(ctx, note{id: p.ID, add: plain, weight: p.Weight, date: date})
+	plain := created && after.State == truth.Undecided
+	version, err := x.announce(ctx, journal.Note{ID: p.ID, Add: plain, Weight: p.Weight, Date: date})
 	if err != nil {
 		return Result{}, err
 	}
@@ -75,34 +73,10 @@ func (x *Index) Add(ctx context.Context, p Photo) (Result, error) {
 	return Result{Picture: pic, Created: created, Version: version}, err
 }
 
-// admit reads the verdicts before an upload. A block is on the picture, under whatever label it is sent.
-func (x *Index) admit(ctx context.Context, id pet.ID) error {
-	return each(len(pet.Labels), len(pet.Labels), func(i int) error {
-		v, _, err := x.verdictAs(ctx, pet.Labels[i], id)
-		switch {
-		case err != nil:
-			return err
-		case pet.Labels[i] == x.label:
-			return x.mayAdd(id, v)
-		case v.state == blocked:
-			return x.standing(id, v)
-		}
-		return nil
-	})
-}
-
-// mayAdd says whether a verdict lets a picture in.
-func (x *Index) mayAdd(id pet.ID, v verdict) error {
-	if v.state == removed && x.now().Sub(v.when) >= removalRest {
-		return nil
-	}
-	return x.standing(id, v)
-}
-
 // withdraw takes back a photo that a removal overtook. Never at once: the index may draw it until it has folded the removal.
 func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error {
 	return x.intending(ctx, id, func() error {
-		if _, err := x.announce(ctx, note{id: id}); err != nil {
+		if _, err := x.announce(ctx, journal.Note{ID: id}); err != nil {
 			return err
 		}
 		return x.discard(ctx, id, began)
@@ -123,9 +97,9 @@ func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(P
 		return Result{}, err
 	}
 	res := Result{Picture: pic}
-	err = x.decide(ctx, id, func(old verdict) (verdict, error) {
-		before := pic.under(old)
-		if err := x.standing(id, old); err != nil {
+	err = x.truth.Decide(ctx, id, func(old truth.Verdict) (truth.Verdict, error) {
+		before := pic.Under(old)
+		if err := x.truth.Standing(id, old); err != nil {
 			return old, err
 		}
 		if holds != nil && !holds(before) {
@@ -133,20 +107,20 @@ func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(P
 		}
 		res.Before = before.Weight.String()
 		// As this change leaves it, which is what its caller asks about; it may be changed again at any moment.
-		res.Picture = before.under(verdict{state: live, seq: before.Seq + 1, weight: w})
-		return verdict{state: live, weight: w}, nil
+		res.Picture, res.Weight, res.Seq = before, w, before.Seq+1
+		return truth.Verdict{State: truth.Live, Weight: w}, nil
 	})
 	if err == nil {
-		res.Version, err = x.announce(ctx, note{id: id})
+		res.Version, err = x.announce(ctx, journal.Note{ID: id})
 	}
 	return res, err
 }
 
 // announce journals a change and returns when the root holds it: when this process folded its entry, or the entry is gone. (That the
 // picture is in the root would not be enough: it may be there as it was before.)
-func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
+func (x *Index) announce(ctx context.Context, n journal.Note) (uint64, error) {
 	began := x.now()
-	key, err := x.post(ctx, n)
+	key, err := x.journal.Post(ctx, n)
 	if err != nil {
 		return 0, err
 	}
@@ -156,7 +130,7 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 	defer cancel()
 	for {
 		// Without a view nobody knows of a crowd: the fold says what is wrong.
-		if v, err := x.fresh(ctx); err != nil || x.rnd.Float64() < v.eagerness() {
+		if v, err := x.reader.Fresh(ctx); err != nil || x.rnd.Float64() < eagerness(v) {
 			for range 2 { // the first may have begun before the entry was there
 				f, err := x.foldShared(ctx)
 				if errors.Is(err, errBeaten) {
@@ -170,16 +144,16 @@ func (x *Index) announce(ctx context.Context, n note) (uint64, error) {
 		if err := x.pause(ctx, most); err != nil {
 			return 0, err
 		}
-		still, err := x.pending(ctx, key)
+		still, err := x.journal.Pending(ctx, key)
 		if err != nil {
 			return 0, x.busy(ctx, err)
 		}
 		if !still {
-			v, err := x.readRoot(ctx, x.view.Load(), x.now())
+			v, err := x.reader.Read(ctx, x.reader.Current(), x.now())
 			if err != nil {
 				return 0, x.busy(ctx, err)
 			}
-			return v.version, nil
+			return v.Version, nil
 		}
 	}
 }
@@ -202,7 +176,7 @@ const (
 
 // eagerness is the probability of trying to fold rather than leaving it to others. The last fold says how many wait at a time: all
 // of them together elect about as many folders as it takes, without speaking to each other.
-func (v *view) eagerness() float64 {
-	idle := max(0, v.sent.Sub(v.at))
-	return min(1, folders/(float64(v.crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
+func eagerness(v *view.View) float64 {
+	idle := max(0, v.Sent.Sub(v.At))
+	return min(1, folders/(float64(v.Crowd)*math.Exp2(-idle.Seconds()/crowdHalf.Seconds())))
 }

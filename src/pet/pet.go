@@ -3,6 +3,7 @@
 package pet
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -171,3 +172,6 @@ func Thousandths[T ~uint32 | ~uint64](n T) string {
 	}
 	return s
 }
+
+// Compare orders ids by their bytes, as their spelling is ordered.
+func Compare(a, b ID) int { return bytes.Compare(a[:], b[:]) }

@@ -182,7 +182,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (blob
 
 // Delete implements blob.Store.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}, once)
 	if err == nil || status(err) == http.StatusNotFound && code(err) != "NoSuchBucket" {
 		return nil
 	}

@@ -160,6 +160,11 @@ func TestRetriesUnlessOnce(t *testing.T) {
 	if n := calls.Load(); n < 2 {
 		t.Errorf("got %d requests, want the SDK's retries", n)
 	}
+	calls.Store(0)
+	wantOnly(t, store.Delete(t.Context(), "k"), []error{blob.ErrUnclear, blob.ErrUnavailable})
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the deletion was sent %d times", n)
+	}
 }
 
 func TestUnclearAfterALostAnswer(t *testing.T) {

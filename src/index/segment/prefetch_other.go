@@ -1,5 +1,5 @@
 //go:build !amd64 && !arm64
 
-package index
+package segment
 
 func prefetch(*rec) {}

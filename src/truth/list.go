@@ -1,4 +1,4 @@
-package index
+package truth
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	"petpick/src/blob"
+	"petpick/src/box"
+	"petpick/src/parallel"
 	"petpick/src/pet"
 )
 
@@ -16,18 +18,18 @@ const listWide = 64
 // Paused ones are among them. more says that there are others behind next, which is where the next List begins. What is added, changed or
 // removed between two calls moves nothing else in or out of a page. A page of 1,000 costs a LIST or two, a HEAD for each picture, and a GET for
 // each that has a verdict.
-func (x *Index) List(ctx context.Context, after pet.ID, limit int) (pics []Picture, next pet.ID, more bool, err error) {
-	ids, more, err := x.listPhotos(ctx, after, limit)
+func (t *Truth) List(ctx context.Context, after pet.ID, limit int, log *slog.Logger) (pics []Picture, next pet.ID, more bool, err error) {
+	ids, more, err := t.listPhotos(ctx, after, limit)
 	if err != nil || len(ids) == 0 {
 		return nil, after, more, err
 	}
-	decided, err := x.listVerdicts(ctx, after, ids[len(ids)-1])
+	decided, err := t.listVerdicts(ctx, after, ids[len(ids)-1])
 	if err != nil {
 		return nil, after, false, err
 	}
 	found := make([]*Picture, len(ids))
-	err = each(len(ids), listWide, func(i int) (err error) {
-		found[i], err = x.listOne(ctx, ids[i], decided(ids[i]))
+	err = parallel.Each(len(ids), listWide, func(i int) (err error) {
+		found[i], err = t.listOne(ctx, ids[i], decided(ids[i]), log)
 		return err
 	})
 	if err != nil {
@@ -42,13 +44,13 @@ func (x *Index) List(ctx context.Context, after pet.ID, limit int) (pics []Pictu
 }
 
 // listPhotos names the photos after one. A key sorts as its id does: ids have one length, and an id has one extension.
-func (x *Index) listPhotos(ctx context.Context, after pet.ID, limit int) (ids []pet.ID, more bool, err error) {
-	from := x.photosPrefix()
+func (t *Truth) listPhotos(ctx context.Context, after pet.ID, limit int) (ids []pet.ID, more bool, err error) {
+	from := photosPrefix(t.label)
 	if after != (pet.ID{}) {
-		from = pet.Key(x.label, after)
+		from = pet.Key(t.label, after)
 	}
 	for more = true; more && len(ids) < limit; {
-		page, err := x.photos.List(ctx, x.photosPrefix(), from, limit-len(ids))
+		page, err := t.store.List(ctx, photosPrefix(t.label), from, limit-len(ids))
 		if err != nil {
 			return nil, false, err
 		}
@@ -65,18 +67,18 @@ func (x *Index) listPhotos(ctx context.Context, after pet.ID, limit int) (ids []
 
 // listVerdicts says of which pictures after one, to another, a verdict may be there. It lists one page: of what is behind that it knows
 // nothing, for removals leave verdicts where no photo is any more, without number.
-func (x *Index) listVerdicts(ctx context.Context, after, last pet.ID) (func(pet.ID) bool, error) {
-	from := x.verdictsPrefix()
+func (t *Truth) listVerdicts(ctx context.Context, after, last pet.ID) (func(pet.ID) bool, error) {
+	from := verdictsPrefix(t.label)
 	if after != (pet.ID{}) {
 		from += after.String()
 	}
-	page, err := x.photos.List(ctx, x.verdictsPrefix(), from, 1000)
+	page, err := t.store.List(ctx, verdictsPrefix(t.label), from, 1000)
 	if err != nil {
 		return nil, err
 	}
 	there, known := map[pet.ID]bool{}, last
 	for _, o := range page.Objects {
-		id, err := pet.ParseID(o.Key[len(x.verdictsPrefix()):])
+		id, err := pet.ParseID(o.Key[len(verdictsPrefix(t.label)):])
 		if err != nil {
 			continue
 		}
@@ -88,21 +90,21 @@ func (x *Index) listVerdicts(ctx context.Context, after, last pet.ID) (func(pet.
 	if page.More && len(there) == 0 {
 		return func(pet.ID) bool { return true }, nil
 	}
-	return func(id pet.ID) bool { return there[id] || compare(id, known) > 0 }, nil
+	return func(id pet.ID) bool { return there[id] || pet.Compare(id, known) > 0 }, nil
 }
 
 // listOne reads a listed picture; nil when it is gone since, or cannot be read: one damaged object must not hide those behind it.
-func (x *Index) listOne(ctx context.Context, id pet.ID, decided bool) (*Picture, error) {
-	read := x.undecided
+func (t *Truth) listOne(ctx context.Context, id pet.ID, decided bool, log *slog.Logger) (*Picture, error) {
+	read := t.undecided
 	if decided {
-		read = x.Look
+		read = t.Look
 	}
 	p, err := read(ctx, id)
 	switch {
-	case gone(err):
+	case Gone(err):
 		return nil, nil
-	case errors.Is(err, ErrFormat):
-		x.log.ErrorContext(ctx, "a picture is left out of a list, for it cannot be read", slog.Any("label", x.label), slog.String("id", id.String()), slog.Any("error", err))
+	case errors.Is(err, box.ErrFormat):
+		log.ErrorContext(ctx, "a picture is left out of a list, for it cannot be read", slog.Any("label", t.label), slog.String("id", id.String()), slog.Any("error", err))
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -111,13 +113,13 @@ func (x *Index) listOne(ctx context.Context, id pet.ID, decided bool) (*Picture,
 }
 
 // undecided is a picture that has no verdict.
-func (x *Index) undecided(ctx context.Context, id pet.ID) (Picture, error) {
-	head, err := x.photos.Head(ctx, pet.Key(x.label, id))
+func (t *Truth) undecided(ctx context.Context, id pet.ID) (Picture, error) {
+	head, err := t.store.Head(ctx, pet.Key(t.label, id))
 	if errors.Is(err, blob.ErrNotFound) {
 		return Picture{}, ErrNoPicture
 	}
 	if err != nil {
 		return Picture{}, err
 	}
-	return pictureOf(x.label, id, head)
+	return pictureOf(t.label, id, head)
 }

@@ -1,4 +1,4 @@
-package index
+package view
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"petpick/src/blob"
+	"petpick/src/index/root"
+	"petpick/src/index/segment"
+	"petpick/src/parallel"
 )
 
 const (
@@ -41,17 +44,17 @@ type flight struct {
 }
 
 // isFresh: a view is good for maxAge. A clock that was set back makes it old, not young forever.
-func (x *Index) isFresh(v *view, now time.Time) bool {
-	age := now.Sub(v.sent)
+func (x *Reader) isFresh(v *View, now time.Time) bool {
+	age := now.Sub(v.Sent)
 	return age >= 0 && age < maxAge
 }
 
-// fresh returns a view that is at most maxAge old where the store allows it within maxWait, and else the last one.
-func (x *Index) fresh(ctx context.Context) (*view, error) {
+// Fresh returns a view that is at most maxAge old where the store allows it within maxWait, and else the last one.
+func (x *Reader) Fresh(ctx context.Context) (*View, error) {
 	now := x.now()
 	v := x.view.Load()
 	if v == nil {
-		return x.newer(ctx)
+		return x.Newer(ctx)
 	}
 	if x.isFresh(v, now) {
 		return v, nil
@@ -77,8 +80,8 @@ func (x *Index) fresh(ctx context.Context) (*view, error) {
 	return v, nil
 }
 
-// newer returns a view whose reading began after the call, or the reason why there is none.
-func (x *Index) newer(ctx context.Context) (*view, error) {
+// Newer returns a view whose reading began after the call, or the reason why there is none.
+func (x *Reader) Newer(ctx context.Context) (*View, error) {
 	x.flights.mu.Lock()
 	after := x.flights.begun
 	x.flights.mu.Unlock()
@@ -101,7 +104,7 @@ func (x *Index) newer(ctx context.Context) (*view, error) {
 
 // fly joins the reading under way, or begins one. A failing store is asked once a second, whoever wants to know: until then the last
 // error is the answer.
-func (x *Index) fly(now time.Time) (*flight, error) {
+func (x *Reader) fly(now time.Time) (*flight, error) {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	if f := x.flights.now; f != nil {
@@ -119,7 +122,7 @@ func (x *Index) fly(now time.Time) (*flight, error) {
 	go func() {
 		ctx, stop := context.WithTimeout(ctx, maxFlight)
 		defer stop()
-		f.err = each(1, 1, func(int) error { return x.refresh(ctx, f.started) })
+		f.err = parallel.Each(1, 1, func(int) error { return x.refresh(ctx, f.started) })
 		x.land(f)
 		close(f.done)
 	}()
@@ -127,7 +130,7 @@ func (x *Index) fly(now time.Time) (*flight, error) {
 }
 
 // land notes how a reading ended.
-func (x *Index) land(f *flight) {
+func (x *Reader) land(f *flight) {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	if x.flights.now != f {
@@ -147,58 +150,58 @@ func (x *Index) land(f *flight) {
 	}
 }
 
-func (x *Index) failingSince() time.Time {
+func (x *Reader) failingSince() time.Time {
 	x.flights.mu.Lock()
 	defer x.flights.mu.Unlock()
 	return x.flights.failing
 }
 
 // refresh gets the root if it changed, and publishes it.
-func (x *Index) refresh(ctx context.Context, started time.Time) error {
-	next, err := x.readRoot(ctx, x.view.Load(), started)
+func (x *Reader) refresh(ctx context.Context, started time.Time) error {
+	next, err := x.Read(ctx, x.view.Load(), started)
 	if err != nil {
 		x.log.WarnContext(ctx, "refresh failed", slog.Any("label", x.label), slog.Any("error", err))
 		return err
 	}
-	x.publish(x.newView(next.root, next.etag, next.sent))
+	x.Take(next.Root, next.ETag, next.Sent)
 	if took := x.now().Sub(started); took > maxWait {
 		x.log.WarnContext(ctx, "refresh slow: draws went on with the last view", slog.Any("label", x.label), slog.Duration("took", took))
 	}
 	return nil
 }
 
-// readRoot reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
-func (x *Index) readRoot(ctx context.Context, known *view, started time.Time) (*view, error) {
+// Read reads the root once, and lays nothing out; with the view that is known, the answer may be that it still stands.
+func (x *Reader) Read(ctx context.Context, known *View, started time.Time) (*View, error) {
 	etag := ""
 	if known != nil {
-		etag = known.etag
+		etag = known.ETag
 	}
-	o, err := x.store.Get(ctx, x.rootKey(), etag)
-	v := &view{root: &root{}, etag: o.ETag, sent: started, known: x.now()}
+	o, err := x.store.Get(ctx, x.key, etag)
+	v := &View{Root: &root.Root{}, ETag: o.ETag, Sent: started, known: x.now()}
 	switch {
 	case errors.Is(err, blob.ErrNotModified):
-		v.root, v.etag = known.root, etag
+		v.Root, v.ETag = known.Root, etag
 		return v, nil
 	case errors.Is(err, blob.ErrNotFound):
 		return v, nil
 	case err != nil:
 		return nil, err
 	}
-	if v.root, err = decodeRoot(o.Body); err != nil {
-		return v, fmt.Errorf("%s: %w", o.Key, advise(err))
+	if v.Root, err = root.Decode(o.Body); err != nil {
+		return v, fmt.Errorf("%s: %w", o.Key, segment.Advise(err))
 	}
 	return v, nil
 }
 
 // publish replaces the view, unless the new one is an old answer: read before the present one was known, and of a lower version.
-func (x *Index) publish(next *view) {
+func (x *Reader) publish(next *View) {
 	for {
 		cur := x.view.Load()
-		if cur != nil && next.version < cur.version && !next.sent.After(cur.known) {
+		if cur != nil && next.Version < cur.Version && !next.Sent.After(cur.known) {
 			return
 		}
 		if x.view.CompareAndSwap(cur, next) {
-			x.cache.keep(next.root)
+			x.segments.Keep(next.Rows)
 			return
 		}
 	}

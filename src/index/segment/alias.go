@@ -1,4 +1,4 @@
-package index
+package segment
 
 import "math/bits"
 
@@ -55,9 +55,9 @@ func buildAlias[C columns](c C, total uint64) {
 	}
 }
 
-// below is uniform in [0, n), n > 0, by Lemire's multiplication with rejection ("Fast Random Integer Generation in an Interval",
+// Below is uniform in [0, n), n > 0, by Lemire's multiplication with rejection ("Fast Random Integer Generation in an Interval",
 // ACM TOMACS 29, 2019): exact, and almost never a division.
-func below(rnd Source, n uint64) uint64 {
+func Below(rnd Source, n uint64) uint64 {
 	hi, lo := bits.Mul64(rnd.Uint64(), n)
 	if lo < n {
 		for short := -n % n; lo < short; {

@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-package index
+package segment
 
 // prefetch begins to bring a record into the cache, and waits for nothing.
 //
