@@ -71,11 +71,11 @@ func (l *lambda) invoke(ctx context.Context, call func(context.Context) (gateway
 			if p := recover(); p != nil { // AWS would end the environment, and nothing else
 				r.err = fmt.Errorf("%w: panic: %v", errFunction, p)
 			}
-			cancel()
 			if l.slots != nil {
 				l.slots.Release(1)
 			}
 			done <- r
+			cancel() // after it: to whoever sees the end first, an answer must be there
 		}()
 		if r.answer, r.err = call(within); r.err != nil {
 			r.err = fmt.Errorf("%w: %w", errFunction, r.err)
