@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"petpick/bench/page"
 	"petpick/infra"
 )
@@ -87,21 +89,39 @@ func load(root string, workload []byte) (*model, error) {
 	m := &model{source: filepath.Base(newest)}
 	m.date, _, _ = strings.Cut(m.source, "-invoke")
 	err = errors.Join(strictly(pricesJSON, &m.prices), strictly(workload, &m.work), json.Unmarshal(text, &m.measured), m.prices.check())
-	// Unless told otherwise, Lambda logs two lines of its own for each invocation.
-	m.platformLogs = !strings.Contains(functionOf(string(infra.Template), "RandomFunction"), "SystemLogLevel: WARN")
-	return m, err
+	return m, errors.Join(err, m.template(infra.Template))
 }
 
-// functionOf is the part of the template about one resource.
-func functionOf(template, id string) string {
-	_, after, _ := strings.Cut(template, "\n  "+id+":\n")
-	for i, line := 0, ""; ; i += len(line) {
-		line, _, _ = strings.Cut(after[i:], "\n")
-		line += "\n"
-		if i+len(line) > len(after) || line != "\n" && !strings.HasPrefix(line, "    ") {
-			return after[:i]
+// template reads what the template decides of the costs.
+func (m *model) template(text []byte) error {
+	var doc struct {
+		Parameters map[string]struct {
+			Default yaml.Node `yaml:"Default"`
+		} `yaml:"Parameters"`
+		Resources map[string]struct {
+			Type       string `yaml:"Type"`
+			Properties struct {
+				LoggingConfig struct {
+					SystemLogLevel string `yaml:"SystemLogLevel"`
+				} `yaml:"LoggingConfig"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return fmt.Errorf("template: %w", err)
+	}
+	// Unless told otherwise, Lambda logs two lines of its own for each invocation.
+	m.platformLogs = doc.Resources["RandomFunction"].Properties.LoggingConfig.SystemLogLevel != "WARN"
+	for _, r := range doc.Resources {
+		if r.Type == "AWS::CloudWatch::Alarm" {
+			m.alarms++
 		}
 	}
+	rate := doc.Parameters["WriteRate"].Default
+	if err := rate.Decode(&m.writeRate); err != nil || m.writeRate <= 0 {
+		return fmt.Errorf("template: no default of WriteRate: %w", err)
+	}
+	return nil
 }
 
 func strictly(text []byte, v any) error {

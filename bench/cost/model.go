@@ -28,6 +28,7 @@ type workload struct {
 	PeakByMean       float64 `json:"peak_by_mean"` // of requests a second
 	UploadLogBytes   float64 `json:"upload_log_bytes"`
 	PlatformLogBytes float64 `json:"platform_log_bytes"` // Lambda's own lines for an invocation
+	Metrics          float64 `json:"metrics"`            // of our own in CloudWatch, with each of their dimensions
 	PicturesInMemory float64 `json:"pictures_in_memory"` // of a label; what is beyond is read by ranged GETs
 	// Limits, as AWS documents them, and the compare-and-swaps that one S3 key takes.
 	Concurrency       float64 `json:"concurrency"`
@@ -64,6 +65,8 @@ type model struct {
 	work         workload
 	measured     figures
 	platformLogs bool
+	alarms       float64 // in the template
+	writeRate    float64 // uploads a second that the template's API takes
 	source, date string
 }
 
@@ -144,7 +147,7 @@ func charged(calls map[string]float64) usage {
 
 // others is what does not depend on draws: uploads, upkeep, storage.
 func (m *model) others() usage {
-	u := usage{s3Storage: m.work.Pictures * m.work.PictureBytes / gigabyte}
+	u := usage{s3Storage: m.work.Pictures * m.work.PictureBytes / gigabyte, alarms: m.alarms, metrics: m.work.Metrics}
 	up := m.upload(m.work.PictureBytes)
 	u.add(usage{
 		edgeRequests: 1, edgeFunctions: 1, lambdaRequests: 1, apiRequests: math.Ceil(m.work.PictureBytes / apiUnit),

@@ -47,7 +47,7 @@ const (
 	lambdaRequests, lambdaCompute          = "lambda requests", "lambda compute"
 	apiRequests                            = "api"
 	s3Reads, s3Writes, s3Storage           = "s3 reads", "s3 writes", "s3 storage"
-	logs                                   = "logs"
+	logs, alarms, metrics                  = "logs", "alarms", "metrics"
 	dynamoReads, dynamoWrites              = "dynamodb reads", "dynamodb writes"
 )
 

@@ -213,6 +213,7 @@ func (m *model) limits(d float64) [][]string {
 		{fmt.Sprintf("%.0f requests a second for each of them", w.DrawsPerSecondPer), "draws", page.Number(peak) + "/s", monthly(w.Concurrency * w.DrawsPerSecondPer), "ask AWS for more concurrency: the two are one quota"},
 		{fmt.Sprintf("%.0f GET/s for a prefix", w.S3ReadsPerSecond), "pictures that the edge lacks", page.Number(peak*(1-w.EdgeHitRatio)) + "/s", monthly(w.S3ReadsPerSecond / (1 - w.EdgeHitRatio)), "Origin Shield; S3 divides a prefix by itself when it stays busy"},
 		{fmt.Sprintf("%.0f GET/s for a prefix", w.S3ReadsPerSecond), "a label's root: one a second for each environment", page.Number(max(1, f.environments*w.PeakByMean)) + "/s", fmt.Sprintf("%.0f environments", w.S3ReadsPerSecond), "a longer maxAge: staleness for reads"},
+		{fmt.Sprintf("%.0f uploads/s, the API's own throttling", m.writeRate), "uploads", page.Number(w.Uploads/month*w.PeakByMean) + "/s", fmt.Sprintf("%.0f uploads/s", m.writeRate), "the template's WriteRate"},
 		{fmt.Sprintf("%.0f swaps/s of one key", w.SwapsPerSecond), "uploads of a label, each with a swap of its own", page.Number(w.Uploads/month*w.PeakByMean/w.Labels) + "/s", fmt.Sprintf("%.0f uploads/s", w.SwapsPerSecond*w.Labels), "nothing: one swap carries all entries of the journal"},
 		{fmt.Sprintf("%.0f PUT/s for a prefix", w.S3WritesPerSecond), "journal entries, pictures", page.Number(w.Uploads/month*w.PeakByMean) + "/s", fmt.Sprintf("%.0f uploads/s", w.S3WritesPerSecond), "S3 divides a prefix by itself when it stays busy"},
 		{fmt.Sprintf("%.0f environments at a time", w.Concurrency), "uploads, a second or less each", page.Number(w.Uploads / month * w.PeakByMean * took), fmt.Sprintf("%.0f uploads/s", w.Concurrency/took), "ask AWS for more"},
@@ -230,7 +231,7 @@ func (m *model) assumptions() string {
 - %s.
 - An upload has the size of the picture that is served: it is not encoded again, but for its metadata. CPU between the sizes that were measured is interpolated.
 - CloudFront adds %.0f bytes of headers to each answer.
-- Not in it: a domain, a certificate, a WAF, taxes, support, alarms and dashboards, S3's old versions of removed pictures; pictures as viewers elsewhere than at US edges pay for.
+- Not in it: a domain, a certificate, a WAF, taxes, support, logs of the edge, S3's old versions of removed pictures; pictures as viewers elsewhere than at US edges pay for.
 `, w.S3GetMS, w.S3FirstGetMS, w.S3PutMS, w.S3ListMS, w.DynamoDBMS, w.IdleMinutes, logs, w.CloudFrontHeaderBytes)
 }
 

@@ -6,7 +6,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -25,6 +24,7 @@ import (
 	"petpick/bench/page"
 	"petpick/bench/rig"
 	"petpick/infra"
+	"petpick/src/access"
 	"petpick/src/gateway"
 )
 
@@ -94,6 +94,7 @@ type bench struct {
 	functions map[string]rig.Function
 	store     *rig.Store
 	env       []string
+	token     string // which uploads carry
 }
 
 func run(ctx context.Context, cfg config) (err error) {
@@ -121,11 +122,20 @@ func run(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.store.Close()) }()
-	ssm := httptest.NewServer(http.HandlerFunc(parameter))
+	token, text, err := access.New("bench", []access.Scope{access.Upload}, 24*time.Hour, time.Now())
+	if err != nil {
+		return err
+	}
+	b.token = text
+	parameters, err := parameters(token)
+	if err != nil {
+		return err
+	}
+	ssm := httptest.NewServer(parameters)
 	defer ssm.Close()
 	b.env = append(rig.Environment(), "AWS_ENDPOINT_URL_S3="+b.store.Endpoint(), "AWS_ENDPOINT_URL_SSM="+ssm.URL,
 		"PETPICK_PHOTOS_BUCKET="+rig.Photos, "PETPICK_INDEX_BUCKET="+rig.Index,
-		"PETPICK_PUBLIC_URL_PARAMETER=/petpick/bench/public-url", "PETPICK_DISTRIBUTION_PARAMETER=/petpick/bench/distribution",
+		"PETPICK_STAGE=bench", "PETPICK_TOKENS_PATH="+tokensPath, "PETPICK_PUBLIC_URL_PARAMETER="+publicURL, "PETPICK_DISTRIBUTION_PARAMETER=/petpick/bench/distribution",
 		"GOMAXPROCS=2") // what a Lambda of less than 3 GB sees, however little of it is its own
 	f := Figures{Machine: page.Machine()}
 	if f.Random, err = b.random(ctx); err != nil {
@@ -153,13 +163,6 @@ func run(ctx context.Context, cfg config) (err error) {
 // build makes a bootstrap with the flags of `make build`.
 func build(ctx context.Context, dir, name string) error {
 	args := []string{"build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name)}
-	if name == "upload" {
-		overlay, err := withDevToken(dir)
-		if err != nil {
-			return err
-		}
-		args = append(args, "-overlay", overlay)
-	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./src/cmd/"+name)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -168,37 +171,25 @@ func build(ctx context.Context, dir, name string) error {
 	return nil
 }
 
-// withDevToken lets the upload function know the local server's token, in a copy of its source: deployed, it knows nobody yet.
-func withDevToken(dir string) (overlay string, err error) {
-	source, err := filepath.Abs("src/cmd/upload/main.go")
+// parameters is as much of SSM as the functions ask: the public URL, and the one token that uploads carry.
+func parameters(token access.Token) (http.Handler, error) {
+	record, err := token.Encode()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	text, err := os.ReadFile(source)
-	if err != nil {
-		return "", err
-	}
-	changed := bytes.Replace(text, []byte("access.Tokens{}"), []byte("access.Dev()"), 1)
-	if bytes.Equal(changed, text) {
-		return "", fmt.Errorf("%s has no access.Tokens{} any more: give the benchmark a token another way", source)
-	}
-	copied := filepath.Join(dir, "upload-main.go")
-	if err := os.WriteFile(copied, changed, 0o600); err != nil {
-		return "", err
-	}
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {source: copied}})
-	if err != nil {
-		return "", err
-	}
-	overlay = filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, replace, 0o600)
+	url := map[string]string{"Name": publicURL, "Type": "String", "Value": "https://petpick.example"}
+	tokens := []map[string]string{{"Name": tokensPath + "/" + token.ID, "Type": "String", "Value": string(record)}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := map[string]any{"Parameter": url}
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetParametersByPath") {
+			answer = map[string]any{"Parameters": tokens}
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		_ = json.NewEncoder(w).Encode(answer)
+	}), nil
 }
 
-// parameter is SSM's GetParameter: the public URL, whatever is asked for.
-func parameter(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	_, _ = w.Write([]byte(`{"Parameter":{"Name":"/petpick/bench/public-url","Type":"String","Value":"https://petpick.example"}}`))
-}
+const publicURL, tokensPath = "/petpick/bench/public-url", "/petpick/bench/tokens"
 
 func (b *bench) start(ctx context.Context, name, id string) (*rig.Lambda, error) {
 	return rig.StartLambda(ctx, filepath.Join(b.dir, name), b.functions[id], b.env)

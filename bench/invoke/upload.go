@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"petpick/bench/rig"
-	"petpick/src/access"
 	"petpick/src/gateway"
 )
 
@@ -126,17 +125,17 @@ func (b *bench) uploadKind(ctx context.Context, ext string, pictures [][]byte) (
 		return w, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if _, err := send(ctx, l, pictures[0]); err != nil { // connections, and the index for the first time
+	if _, err := b.send(ctx, l, pictures[0]); err != nil { // connections, and the index for the first time
 		return w, err
 	}
 	rest := pictures[1:]
-	return b.measure(l, ext, len(rest[0]), "UploadFunction", len(rest), func(i int) (time.Duration, error) { return send(ctx, l, rest[i]) })
+	return b.measure(l, ext, len(rest[0]), "UploadFunction", len(rest), func(i int) (time.Duration, error) { return b.send(ctx, l, rest[i]) })
 }
 
-func send(ctx context.Context, l *rig.Lambda, picture []byte) (time.Duration, error) {
+func (b *bench) send(ctx context.Context, l *rig.Lambda, picture []byte) (time.Duration, error) {
 	a, took, err := invoke(ctx, l, gateway.APIEvent(gateway.Request{
 		Method: http.MethodPost, Host: "abc.execute-api.us-east-1.amazonaws.com", IP: "203.0.113.9", Path: "/upload", RawPath: "/upload", Query: "label=dog",
-		Header: http.Header{"Authorization": {"Bearer " + access.DevToken}, "Content-Type": {"application/octet-stream"}}, Body: picture,
+		Header: http.Header{"Authorization": {"Bearer " + b.token}, "Content-Type": {"application/octet-stream"}}, Body: picture,
 		Trace: gateway.Trace{RequestID: "00000000", Route: "POST /upload"},
 	}))
 	if err == nil && a.StatusCode != http.StatusCreated {

@@ -46,7 +46,8 @@ func (p *Process) Stop() error {
 		return err
 	}
 	select {
-	case <-p.done:
+	case err := <-p.done: // how it ended is not asked: by the signal
+		p.done <- err
 		return nil
 	case <-time.After(20 * time.Second):
 		return errors.Join(fmt.Errorf("%s did not end by itself", p.cmd.Path), p.cmd.Process.Kill())

@@ -230,25 +230,40 @@ func Upload(ctx context.Context, base, token, label string, n, width, height int
 	return pictures, g.Wait()
 }
 
+// upload sends one until it is taken: the API takes no more than so many a second.
 func upload(ctx context.Context, base, token, label, weight string, body []byte) (p Picture, err error) {
+	for {
+		p, status, err := try(ctx, base, token, label, weight, body)
+		if status != http.StatusTooManyRequests {
+			return p, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return p, ctx.Err()
+		}
+	}
+}
+
+func try(ctx context.Context, base, token, label, weight string, body []byte) (p Picture, status int, err error) {
 	address := fmt.Sprintf("%s/upload?label=%s&weight=%s", base, label, weight)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return p, err
+		return p, 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "image/jpeg")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return p, err
+		return p, 0, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return p, err
+		return p, 0, err
 	}
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
-		return p, fmt.Errorf("upload: %s: %s", resp.Status, text)
+		return p, resp.StatusCode, fmt.Errorf("upload: %s: %s", resp.Status, text)
 	}
-	return p, json.Unmarshal(text, &p)
+	return p, resp.StatusCode, json.Unmarshal(text, &p)
 }

@@ -166,3 +166,20 @@ func TestTheFunctionOutlivesTheClient(t *testing.T) {
 		t.Error("the function did not end")
 	}
 }
+
+// TestAnAnswerIsNotTakenForADeadline: the end of a call and its answer come at one moment, and the answer counts.
+func TestAnAnswerIsNotTakenForADeadline(t *testing.T) {
+	st := must(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5_000 {
+				if w := st.do("GET", "/random?label=cat"); w.Code != http.StatusOK {
+					t.Errorf("got %d %s", w.Code, w.Body)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
