@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"petpick/infra"
+	"petpick/src/access"
 	"petpick/src/blob/blobtest"
 	"petpick/src/blob/s3blob"
 	"petpick/src/blob/s3server"
@@ -88,7 +89,7 @@ type function struct {
 	settings edge.Settings
 	extra    map[string]string // variables that only a test sets
 	env      *environment
-	token    string // one that the deployment knows, with every scope; empty while nobody may upload
+	token    string // one that the deployment knows, with every scope; empty for a function that knows none
 }
 
 func deploy(t *testing.T) *world {
@@ -133,8 +134,24 @@ func (w *world) function(name string) *function {
 	return f
 }
 
-// issue puts a token into SSM.
-func (f *function) issue() string { return "" }
+// issue puts a token of every scope into SSM, where the function's environment says that tokens are; of a function that knows none, no text.
+func (f *function) issue() string {
+	f.t.Helper()
+	path := f.settings.Environment["PETPICK_TOKENS_PATH"]
+	if path == "" {
+		return ""
+	}
+	tok, text, err := access.New("e2e", access.Scopes, 0, time.Now())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	data, err := tok.Encode()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.cloud.parameters[path+"/"+tok.ID] = string(data)
+	return text
+}
 
 // variables are the environment: what the template says, and what Lambda adds.
 func (f *function) variables() map[string]string {
