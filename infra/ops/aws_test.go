@@ -333,7 +333,7 @@ func TestDestroy(t *testing.T) {
 		if err != nil || !strings.Contains(out, "the photos are kept, in the bucket photosbucket") {
 			t.Errorf("%v\n%s", err, out)
 		}
-		inOrder(t, log(), "aws s3 rm s3://indexbucket --recursive", "delete-stack --stack-name petpick-dev", "wait stack-delete-complete", "ssm delete-parameters --names /petpick/dev/tokens/a")
+		inOrder(t, log(), "ssm delete-parameters --names /petpick/dev/tokens/a", "aws s3 rm s3://indexbucket --recursive", "delete-stack --stack-name petpick-dev", "wait stack-delete-complete")
 		if strings.Contains(strings.ReplaceAll(log(), "LogicalResourceId=='PhotosBucket'", ""), "photosbucket") {
 			t.Errorf("the photos were touched:\n%s", log())
 		}

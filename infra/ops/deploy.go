@@ -146,8 +146,8 @@ func (t *tool) ready(ctx context.Context) error {
 	case status == "DELETE_FAILED":
 		return fmt.Errorf("%s: it was not deleted to the end: `make destroy STAGE=%s REGION=%s` again, then deploy", t.stack(), t.stage, t.region)
 	case status == "UPDATE_ROLLBACK_FAILED":
-		return fmt.Errorf("%s: an update failed, and so did its undoing: `aws cloudformation continue-update-rollback --stack-name %s`, then deploy again\n%s",
-			t.stack(), t.stack(), t.reasons(ctx))
+		return fmt.Errorf("%s: an update failed, and so did its undoing: `aws cloudformation continue-update-rollback --stack-name %s --region %s`, then deploy again\n%s",
+			t.stack(), t.stack(), t.region, t.reasons(ctx))
 	case strings.HasSuffix(status, "_IN_PROGRESS") && status != "REVIEW_IN_PROGRESS":
 		return fmt.Errorf("%s: another deployment is under way (%s): wait for its end", t.stack(), status)
 	}
@@ -212,12 +212,14 @@ func (t *tool) firstToken(ctx context.Context, given string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var tokens []struct{ ID string }
+	var tokens []struct{ Expired bool }
 	if err := json.Unmarshal([]byte(out), &tokens); err != nil {
 		return "", fmt.Errorf("petpick token list: %w", err)
 	}
-	if len(tokens) > 0 {
-		return given, nil
+	for _, tok := range tokens {
+		if !tok.Expired {
+			return given, nil
+		}
 	}
 	if out, err = t.command(ctx, t.petpick, "token", "create", "--stage", t.stage, "--name", "first", "--scope", "upload,curate"); err != nil {
 		return "", err

@@ -59,6 +59,11 @@ func (t *tool) destroy(ctx context.Context, o options) error {
 	if err := t.confirm(o, photos); err != nil {
 		return err
 	}
+	// Before the stack, whose deletion takes minutes in which much can happen: the next run finds no stack, and does not get here.
+	if err := t.forgetTokens(ctx); err != nil {
+		return err
+	}
+	t.say("the photos are in the bucket %s", firstOf(photos, "(none)"))
 	for attempt := 1; ; attempt++ {
 		if err := t.emptyDerived(ctx); err != nil {
 			return err
@@ -73,9 +78,6 @@ func (t *tool) destroy(ctx context.Context, o options) error {
 		if attempt == 2 {
 			return errors.Join(err, errors.New(t.reasons(ctx)))
 		}
-	}
-	if err := t.forgetTokens(ctx); err != nil {
-		return err
 	}
 	if photos == "" {
 		return nil

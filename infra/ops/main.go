@@ -43,14 +43,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) == 0 {
 		return errors.New(usage)
 	}
-	var o options
+	o := options{token: os.Getenv("PETPICK_TOKEN")} // not as a flag's default, which the help would print
 	f := flag.NewFlagSet("ops "+args[0], flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.stage, "stage", "", "name of the deployment")
 	f.StringVar(&o.region, "region", "", "AWS region; else as for the aws command")
 	f.StringVar(&o.account, "account", "", "refuse any other AWS account")
 	f.StringVar(&o.url, "url", "", "base URL of a deployment")
-	f.StringVar(&o.token, "token", os.Getenv("PETPICK_TOKEN"), "token with the scope upload, or upload and curate")
+	f.Func("token", "token with the scope upload, or upload and curate; else PETPICK_TOKEN", func(s string) error { o.token = s; return nil })
 	f.StringVar(&o.function, "function", "upload", "upload, random, tend or api")
 	f.DurationVar(&o.since, "since", 15*time.Minute, "how far back")
 	f.BoolVar(&o.photos, "photos", false, "delete the photos as well, for good")

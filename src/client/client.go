@@ -51,6 +51,9 @@ const (
 	maxAnswer   = 8 << 20 // bytes; a page of 1,000 records has about 350 kB
 )
 
+// Host is the service's, with its port.
+func (c *Client) Host() string { return c.base.Host }
+
 // New checks the configuration. It makes no call.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimRight(cfg.URL, "/"))

@@ -18,7 +18,7 @@ import (
 func TestFindReadsWhatTheTemplateWrites(t *testing.T) {
 	value := regexp.MustCompile(`\{"stage":.*\}`).FindString(string(infra.Template))
 	for from, to := range map[string]string{
-		"${Stage}": "test", "${AWS::Region}": "eu-central-1", "${AWS::URLSuffix}": "amazonaws.com", "${Distribution.DomainName}": "d1.cloudfront.net", "${Distribution}": "E1", "${Api}": "abc",
+		"${Stage}": "test", "${AWS::Region}": "eu-central-1", "${AWS::URLSuffix}": "amazonaws.com", "${Url}": "https://d1.cloudfront.net", "${Distribution}": "E1", "${Api}": "abc",
 		"${PhotosBucket}": "photos", "${IndexBucket}": "index",
 	} {
 		value = strings.ReplaceAll(value, from, to)

@@ -159,7 +159,7 @@ func (u *upload) run(cmd *cobra.Command, args []string, asJSON bool) error {
 	switch notThere := sum.Statuses[failed] + sum.Statuses[blocked]; {
 	case err != nil:
 		return err
-	case sum.NotBegun > 0 && cmd.Context().Err() != nil:
+	case sum.NotBegun+sum.Statuses[failed] > 0 && cmd.Context().Err() != nil:
 		return exit{interrupted, fmt.Errorf("interrupted: %d of %d files were not begun; the same command goes on", sum.NotBegun, len(files))}
 	case fatal != nil:
 		return exit{cmp.Or(min(sum.Statuses[uploaded]+sum.Statuses[present], 1), 2), fmt.Errorf("ended early, for the rest would fail as well: %w", fatal)}

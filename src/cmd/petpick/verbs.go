@@ -234,7 +234,7 @@ With --json each record is a line.`,
   petpick show https://pets.example/cat/b8220353d3988a43976ab3e83ba30881.jpg --json`,
 		Args: cobra.MinimumNArgs(1),
 	}, "print records as JSON lines", &conn, func(cmd *cobra.Command, c *client.Client, args []string) error {
-		return ofEach(args, func(label pet.Label, id pet.ID) error {
+		return ofEach(c, args, func(label pet.Label, id pet.ID) error {
 			rec, err := c.Show(cmd.Context(), label, id)
 			if err != nil {
 				return err
@@ -246,10 +246,14 @@ With --json each record is a line.`,
 
 // ofEach does something with every picture that is named, whatever becomes of the others. All names are read first: with a wrong one nothing
 // is done.
-func ofEach(names []string, do func(pet.Label, pet.ID) error) error {
+func ofEach(c *client.Client, names []string, do func(pet.Label, pet.ID) error) error {
 	for _, name := range names {
 		if _, _, err := picture(name); err != nil {
 			return err
+		}
+		// The same picture has the same id everywhere: an address of one service must not act on another.
+		if u, err := url.Parse(name); err == nil && u.Host != "" && u.Host != c.Host() {
+			return fmt.Errorf("%s is of %s, and PETPICK_URL or --url says %s", name, u.Host, c.Host())
 		}
 	}
 	var errs []error
@@ -289,7 +293,7 @@ With --if-match and the etag that petpick show prints, it fails when somebody el
 		if err != nil {
 			return err
 		}
-		return ofEach(args[:1], func(label pet.Label, id pet.ID) error {
+		return ofEach(c, args[:1], func(label pet.Label, id pet.ID) error {
 			rec, err := c.Weigh(cmd.Context(), label, id, weight, ifMatch)
 			if err != nil {
 				return err
@@ -322,7 +326,7 @@ The receipt says what nobody can promise. With --json each receipt is a line.`,
 		if ifMatch != "" && len(args) > 1 {
 			return errors.New("--if-match is for one picture")
 		}
-		return ofEach(args, func(label pet.Label, id pet.ID) error {
+		return ofEach(c, args, func(label pet.Label, id pet.ID) error {
 			if !yes {
 				if err := confirm(cmd, fmt.Sprintf("Take %s/%s down?", label, id)); err != nil {
 					return err

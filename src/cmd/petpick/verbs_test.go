@@ -63,6 +63,7 @@ func TestVerbs(t *testing.T) {
 	run(1, "say --yes", "rm", name)
 	run(1, "for one picture", "rm", "--yes", "--if-match", seen.ETag, name, "cat/"+other.ID)
 	run(1, "somebody else has changed it", "rm", "--yes", "--if-match", seen.ETag, name)
+	run(1, "is of pets.example", "rm", "--yes", "https://pets.example/cat/"+other.ID+".jpg")
 	run(1, "names no picture", "rm", "--yes", "cat/"+other.ID, "nonsense") // nothing is done then
 	run(0, "blocked       yes", "rm", "--yes", name)
 	if got := decode[receipt](t, []byte(run(0, "", "rm", "--yes", "--json", "--no-block", "--purge", name))); got.Blocked || got.OldVersions != "deleted" {
