@@ -20,6 +20,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"petpick/bench/rig"
 )
@@ -39,8 +40,8 @@ func main() {
 	flag.StringVar(&cfg.binary, "binary", "build/petpick", "the program that serves")
 	flag.StringVar(&cfg.k6, "k6", "build/k6-v1.8.1/k6", "k6, for the pictures behind nginx")
 	flag.StringVar(&cfg.out, "out", "", "the files to write, without extension")
-	flag.IntVar(&cfg.seconds, "seconds", 4, "seconds of each measurement")
-	flag.IntVar(&cfg.rounds, "rounds", 3, "measurements of each way, by turns; the median is reported")
+	flag.IntVar(&cfg.seconds, "seconds", 3, "seconds of each measurement")
+	flag.IntVar(&cfg.rounds, "rounds", 5, "measurements of each way, by turns; the one with the most requests/s is reported")
 	flag.IntVar(&cfg.clients, "clients", 16, "connections of wrk")
 	flag.IntVar(&cfg.million, "largest", 1_000_000, "pictures in the largest index")
 	flag.IntVar(&cfg.pictureSeconds, "picture-seconds", 15, "seconds of pictures through nginx")
@@ -70,7 +71,7 @@ const small = 1000
 // way is one way to answer GET /random.
 type way struct {
 	name, url string
-	stop      func() error
+	process   *rig.Process
 	rounds    []measured
 }
 
@@ -78,14 +79,27 @@ type way struct {
 type measured struct {
 	Requests, Seconds, P50, P99, Max float64
 	Failed                           int
+	// CPU of all servers meanwhile: whoever else uses the machine takes time, but hardly CPU, from a way.
+	CPU time.Duration `json:"-"`
 }
 
 func (m measured) rate() float64 { return m.Requests / m.Seconds }
 
-// median is the round in the middle, by its rate.
-func (w *way) median() measured {
-	sorted := slices.SortedFunc(slices.Values(w.rounds), func(a, b measured) int { return cmp.Compare(a.rate(), b.rate()) })
-	return sorted[len(sorted)/2]
+// cpu is microseconds a request.
+func (m measured) cpu() float64 { return float64(m.CPU.Microseconds()) / m.Requests }
+
+// best is the round that was disturbed least: the one with the most requests a second.
+func (w *way) best() measured {
+	return slices.MaxFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.rate(), b.rate()) })
+}
+
+// leastCPU and leastP99 are those of the round that had the least.
+func (w *way) leastCPU() float64 {
+	return slices.MinFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.cpu(), b.cpu()) }).cpu()
+}
+
+func (w *way) leastP99() float64 {
+	return slices.MinFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.P99, b.P99) }).P99
 }
 
 func run(ctx context.Context, cfg config) (err error) {
@@ -113,7 +127,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	ways, service, err := start(ctx, cfg)
 	defer func() {
 		for _, w := range slices.Backward(ways) { // the rivals hold connections to petpick's S3 server
-			err = errors.Join(err, w.stop())
+			err = errors.Join(err, w.process.Stop())
 		}
 	}()
 	if err != nil {
@@ -131,7 +145,7 @@ func run(ctx context.Context, cfg config) (err error) {
 
 // start starts all ways; those that idle meanwhile take nothing.
 func start(ctx context.Context, cfg config) (ways []*way, service *rig.Service, err error) {
-	add := func(name, url string, stop func() error) { ways = append(ways, &way{name: name, url: url, stop: stop}) }
+	add := func(name, url string, p *rig.Process) { ways = append(ways, &way{name: name, url: url, process: p}) }
 	for _, n := range []int{100, 10_000, cfg.million} {
 		data := filepath.Join(cfg.dir, fmt.Sprint(n))
 		if err := rig.Fill(ctx, data, n); err != nil {
@@ -141,14 +155,14 @@ func start(ctx context.Context, cfg config) (ways []*way, service *rig.Service, 
 		if err != nil {
 			return ways, nil, err
 		}
-		add(fmt.Sprintf("petpick, %d pictures", n), s.URL+"/random?label=cat", s.Stop)
+		add(fmt.Sprintf("petpick, %d pictures", n), s.URL+"/random?label=cat", s.Process)
 	}
 	data := filepath.Join(cfg.dir, "real")
 	service, err = rig.Serve(ctx, cfg.binary, data, serverCore, nil)
 	if err != nil {
 		return ways, nil, err
 	}
-	add(fmt.Sprintf("petpick, %d pictures", small), service.URL+"/random?label=cat", service.Stop)
+	add(fmt.Sprintf("petpick, %d pictures", small), service.URL+"/random?label=cat", service.Process)
 	weights := func(i int) string { return fmt.Sprint(1 + i%7) }
 	pictures, err := rig.Upload(ctx, service.URL, "dev", "cat", small, 64, 48, weights)
 	if err != nil {
@@ -166,21 +180,21 @@ func start(ctx context.Context, cfg config) (ways []*way, service *rig.Service, 
 		{"list", fmt.Sprintf("LIST for each request, %d pictures", small)},
 		{"weights", fmt.Sprintf("weights.json for each request, %d pictures", small)},
 	} {
-		url, stop, err := startRival(ctx, r.kind, service.S3Endpoint, string(secret))
+		url, p, err := startRival(ctx, r.kind, service.S3Endpoint, string(secret))
 		if err != nil {
 			return ways, nil, err
 		}
-		add(r.name, url, stop)
+		add(r.name, url, p)
 	}
-	url, stop, err := startNginx(ctx, cfg.dir)
+	url, p, err := startNginx(ctx, cfg.dir)
 	if err != nil {
 		return ways, nil, err
 	}
-	add("nginx, return 302", url, stop)
+	add("nginx, return 302", url, p)
 	return ways, service, nil
 }
 
-func startRival(ctx context.Context, kind, endpoint, secret string) (url string, stop func() error, err error) {
+func startRival(ctx context.Context, kind, endpoint, secret string) (url string, p *rig.Process, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
@@ -190,12 +204,12 @@ func startRival(ctx context.Context, kind, endpoint, secret string) (url string,
 		return "", nil, err
 	}
 	env := []string{"AWS_SECRET_ACCESS_KEY=" + secret}
-	p, err := rig.Run(serverCore, env, self, "-rival", kind, "-addr", addr, "-endpoint", endpoint)
+	p, err = rig.Run(serverCore, env, self, "-rival", kind, "-addr", addr, "-endpoint", endpoint)
 	if err != nil {
 		return "", nil, err
 	}
 	url = "http://" + addr + "/random?label=cat"
-	return url, p.Stop, p.Await(ctx, url)
+	return url, p, p.Await(ctx, url)
 }
 
 // measure takes turns, so that a slow minute of the machine meets all ways.
@@ -209,20 +223,41 @@ func measure(ctx context.Context, cfg config, ways []*way) error {
 			if err := answersWell(ctx, w.url); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
+			before, err := cpuOf(ways)
+			if err != nil {
+				return err
+			}
 			m, err := wrk(ctx, cfg, w.url, seconds)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
+			after, err := cpuOf(ways)
+			if err != nil {
+				return err
+			}
+			m.CPU = after - before
 			if m.Failed > 0 {
 				return fmt.Errorf("%s: %d requests failed", w.name, m.Failed)
 			}
 			if round > 0 {
 				w.rounds = append(w.rounds, m)
 			}
-			fmt.Fprintf(os.Stderr, "%-50s %9.0f requests/s, p50 %.2f ms, p99 %.2f ms\n", w.name, m.rate(), m.P50, m.P99)
+			fmt.Fprintf(os.Stderr, "%-50s %9.0f requests/s, p50 %.2f ms, p99 %.2f ms, CPU %.1f µs\n", w.name, m.rate(), m.P50, m.P99, m.cpu())
 		}
 	}
 	return nil
+}
+
+// cpuOf is what all servers have taken so far: those that idle take next to nothing, and LIST's S3 server is another's process.
+func cpuOf(ways []*way) (sum time.Duration, err error) {
+	for _, w := range ways {
+		u, err := w.process.Usage()
+		if err != nil {
+			return 0, err
+		}
+		sum += u.CPU
+	}
+	return sum, nil
 }
 
 var location = regexp.MustCompile(`^(http://[^/]+)?/(cat|dog)/[0-9a-f]{32}\.(jpg|png|webp)$`)
@@ -259,7 +294,7 @@ func wrk(ctx context.Context, cfg config, url string, seconds int) (m measured, 
 }
 
 // startNginx serves the least that answers a redirect.
-func startNginx(ctx context.Context, dir string) (url string, stop func() error, err error) {
+func startNginx(ctx context.Context, dir string) (url string, p *rig.Process, err error) {
 	addr, err := rig.FreeAddr()
 	if err != nil {
 		return "", nil, err
@@ -269,8 +304,8 @@ func startNginx(ctx context.Context, dir string) (url string, stop func() error,
 		"access_log off; absolute_redirect off; server { listen %s backlog=1024; location = /random { add_header Cache-Control no-store; return 302 %s; } }", addr, path))
 }
 
-// nginx runs one worker with the configuration of its http block.
-func nginx(ctx context.Context, dir, core, addr, http string) (url string, stop func() error, err error) {
+// nginx runs as one process with the configuration of its http block.
+func nginx(ctx context.Context, dir, core, addr, http string) (url string, p *rig.Process, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, err
 	}
@@ -278,13 +313,13 @@ func nginx(ctx context.Context, dir, core, addr, http string) (url string, stop 
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "%s_temp_path %s/%s; ", kind, dir, kind)
 	}
-	conf := fmt.Sprintf("daemon off; user root; worker_processes 1; pid %[1]s/pid; error_log stderr warn; events { worker_connections 1024; }\nhttp { keepalive_requests 1000000000; %[2]s\n%[3]s }\n",
+	conf := fmt.Sprintf("daemon off; master_process off; user root; pid %[1]s/pid; error_log stderr warn; events { worker_connections 1024; }\nhttp { keepalive_requests 1000000000; %[2]s\n%[3]s }\n",
 		dir, temp.String(), http)
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return "", nil, err
 	}
-	p, err := rig.Run(core, nil, "nginx", "-p", dir, "-e", "stderr", "-c", file)
+	p, err = rig.Run(core, nil, "nginx", "-p", dir, "-e", "stderr", "-c", file)
 	if err != nil {
 		return "", nil, err
 	}
@@ -292,5 +327,5 @@ func nginx(ctx context.Context, dir, core, addr, http string) (url string, stop 
 	if err := p.Await(ctx, url); err != nil {
 		return "", nil, errors.Join(err, p.Stop())
 	}
-	return url, p.Stop, nil
+	return url, p, nil
 }

@@ -96,7 +96,7 @@ func throughNginx(ctx context.Context, cfg config, service *rig.Service, scripts
 	if err != nil {
 		return res, err
 	}
-	url, stop, err := nginx(ctx, dir, serverCore, addr, conf)
+	url, p, err := nginx(ctx, dir, serverCore, addr, conf)
 	if err != nil {
 		return res, err
 	}
@@ -115,7 +115,7 @@ func throughNginx(ctx context.Context, cfg config, service *rig.Service, scripts
 		return res, err
 	}
 	res.cpu, res.took = after.CPU-before.CPU, after.At.Sub(before.At)
-	if err := stop(); err != nil { // it writes its log to the end
+	if err := p.Stop(); err != nil { // it writes its log to the end
 		return res, err
 	}
 	return res, res.readLog(filepath.Join(dir, "access.log"))

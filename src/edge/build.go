@@ -300,7 +300,7 @@ func (b *builder) headersPolicy(id string) (headersPolicy, error) {
 		return p, fmt.Errorf("response headers policy: %w", err)
 	}
 	in := c.ResponseHeadersPolicyConfig
-	set := func(name, value string, override bool) { p.set = append(p.set, headerRule{name, value, override}) }
+	set := func(name, value string, override bool) { p.set = append(p.set, newHeaderRule(name, value, override)) }
 	sec := in.SecurityHeadersConfig
 	if h := sec.ContentTypeOptions; h != nil {
 		set("X-Content-Type-Options", "nosniff", h.Override)
@@ -328,9 +328,9 @@ func (b *builder) headersPolicy(id string) (headersPolicy, error) {
 		p.remove = append(p.remove, h.Header)
 	}
 	if c := in.CorsConfig; c != nil && len(c.AccessControlAllowOrigins.Items) > 0 {
-		p.cors = append(p.cors, headerRule{"Access-Control-Allow-Origin", c.AccessControlAllowOrigins.Items[0], c.OriginOverride})
+		p.cors = append(p.cors, newHeaderRule("Access-Control-Allow-Origin", c.AccessControlAllowOrigins.Items[0], c.OriginOverride))
 		if items := c.AccessControlExposeHeaders.Items; len(items) > 0 {
-			p.cors = append(p.cors, headerRule{"Access-Control-Expose-Headers", strings.Join(items, ","), c.OriginOverride})
+			p.cors = append(p.cors, newHeaderRule("Access-Control-Expose-Headers", strings.Join(items, ","), c.OriginOverride))
 		}
 	}
 	return p, nil

@@ -109,21 +109,28 @@ type headersPolicy struct {
 }
 
 type headerRule struct {
-	name, value string
-	override    bool
+	name     string   // in its canonical form
+	values   []string // one; answers share it
+	override bool
+}
+
+func newHeaderRule(name, value string, override bool) headerRule {
+	return headerRule{http.CanonicalHeaderKey(name), []string{value}, override}
 }
 
 func (p headersPolicy) apply(h http.Header, crossOrigin bool) {
 	for _, name := range p.remove {
 		h.Del(name)
 	}
-	rules := p.set
-	if crossOrigin {
-		rules = append(slices.Clone(rules), p.cors...)
-	}
-	for _, r := range rules {
-		if r.override || h.Get(r.name) == "" {
-			h.Set(r.name, r.value)
+	apply := func(rules []headerRule) {
+		for _, r := range rules {
+			if r.override || h.Get(r.name) == "" {
+				h[r.name] = r.values
+			}
 		}
+	}
+	apply(p.set)
+	if crossOrigin {
+		apply(p.cors)
 	}
 }

@@ -105,13 +105,10 @@ func serve(ctx context.Context, h http.Handler, m message) *recorder {
 	r := &http.Request{
 		Method: m.method, URL: &url.URL{Path: m.path, RawPath: m.rawPath, RawQuery: m.query}, Host: m.host, RemoteAddr: m.ip,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, len(m.headers)+1), ContentLength: int64(len(body)), Body: http.NoBody,
+		Header: headerOf(m.headers), ContentLength: int64(len(body)), Body: http.NoBody,
 	}
 	if len(body) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	for name, value := range m.headers {
-		r.Header.Set(name, value)
 	}
 	if len(m.cookies) > 0 {
 		r.Header.Set("Cookie", strings.Join(m.cookies, "; "))
@@ -122,6 +119,16 @@ func serve(ctx context.Context, h http.Handler, m message) *recorder {
 		w.status = http.StatusOK
 	}
 	return w
+}
+
+// headerOf reads an event's headers. One allocation holds all values: a draw has little else to do.
+func headerOf(flat map[string]string) http.Header {
+	h, values := make(http.Header, len(flat)+1), make([]string, 0, len(flat))
+	for name, value := range flat {
+		values = append(values, value)
+		h[http.CanonicalHeaderKey(name)] = values[len(values)-1 : len(values) : len(values)]
+	}
+	return h
 }
 
 // recorder is the http.ResponseWriter of a request that came as an event.
@@ -274,12 +281,9 @@ func FunctionAnswer(r events.LambdaFunctionURLResponse) (Answer, error) {
 }
 
 func answer(status int, headers map[string]string, cookies []string, body string, encoded bool) (Answer, error) {
-	a := Answer{Status: status, Header: make(http.Header, len(headers)+1), Body: []byte(body)}
+	a := Answer{Status: status, Header: headerOf(headers), Body: []byte(body)}
 	if a.Status == 0 {
 		a.Status = http.StatusOK
-	}
-	for name, value := range headers {
-		a.Header.Set(name, value)
 	}
 	for _, c := range cookies {
 		a.Header.Add("Set-Cookie", c)
