@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type stage struct {
 	s3       func(w http.ResponseWriter, r *http.Request)
 	calls    atomic.Int64
 	clock    atomic.Int64
+	mu       sync.Mutex // guards the writing of what is last
 	lastAPI  events.APIGatewayV2HTTPRequest
 	lastURL  events.LambdaFunctionURLRequest
 	lastS3   *http.Request
@@ -54,12 +56,16 @@ func set(t *testing.T, replace ...string) (*stage, error) {
 		Now:      func() time.Time { return time.Unix(1e9+st.clock.Load(), 0) },
 		APIs: map[string]gateway.API{"UploadFunction": func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 			st.calls.Add(1)
+			st.mu.Lock()
 			st.lastAPI = e
+			st.mu.Unlock()
 			return gateway.ServeAPI(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { st.api(w, r) }))(ctx, e)
 		}},
 		Functions: map[string]gateway.Function{"RandomFunction": func(ctx context.Context, e events.LambdaFunctionURLRequest) (events.LambdaFunctionURLResponse, error) {
 			st.calls.Add(1)
+			st.mu.Lock()
 			st.lastURL = e
+			st.mu.Unlock()
 			return gateway.ServeFunction(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { st.random(w, r) }))(ctx, e)
 		}},
 		Buckets: map[string]edge.Bucket{"PhotosBucket": {
@@ -355,14 +361,14 @@ func TestDrawsAreNeverCached(t *testing.T) {
 func TestAViewerWhoLeavesEndsNoFunction(t *testing.T) {
 	st := must(t)
 	ctx, leave := context.WithCancel(t.Context())
-	var heard error
+	heard := make(chan error, 1)
 	st.api = func(_ http.ResponseWriter, r *http.Request) {
 		leave()
-		heard = r.Context().Err()
+		heard <- r.Context().Err()
 	}
 	st.edge.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/upload", strings.NewReader("x")))
-	if st.calls.Load() != 1 || heard != nil {
-		t.Errorf("%d calls; the function heard %v", st.calls.Load(), heard)
+	if err := <-heard; st.calls.Load() != 1 || err != nil {
+		t.Errorf("%d calls; the function heard %v", st.calls.Load(), err)
 	}
 }
 
