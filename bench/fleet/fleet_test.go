@@ -139,11 +139,17 @@ func picture(seed byte, w pet.Weight) index.Photo {
 	return index.Photo{ID: pet.NewID(sha256.Sum256([]byte{seed}), pet.JPEG), Body: []byte{seed}, Width: 1, Height: 1, Weight: w}
 }
 
+// add uploads as a client does: what was not acknowledged is sent again after a second.
 func add(t *testing.T, x *index.Index, p index.Photo) {
 	t.Helper()
-	if _, err := x.Add(t.Context(), p); err != nil {
-		t.Fatal(err)
+	var err error
+	for range 60 {
+		if _, err = x.Add(t.Context(), p); err == nil {
+			return
+		}
+		time.Sleep(time.Second)
 	}
+	t.Error(err)
 }
 
 // source is the runtime's generator.
