@@ -442,6 +442,10 @@ func (s *server) crowd(from, to uint64) map[string]bool {
 		wg.Go(func() {
 			for seed := range seeds {
 				r, err := s.uploadForm("label", "dog", "image", string(phototest.PNG(seed, 6, 6)))
+				for err == nil && r.status == http.StatusTooManyRequests { // the API's throttling: as a client does, a little later again
+					time.Sleep(50 * time.Millisecond)
+					r, err = s.uploadForm("label", "dog", "image", string(phototest.PNG(seed, 6, 6)))
+				}
 				if err == nil && r.status == http.StatusCreated {
 					var rec record
 					if json.Unmarshal(r.body, &rec) == nil {
