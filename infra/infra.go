@@ -3,6 +3,7 @@
 package infra
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -27,13 +28,9 @@ type Statement struct {
 // Policy is all statements of a role.
 type Policy []Statement
 
-// Allowed returns what the role of a function allows, as a template says. names are what a deployment calls things, such as
+// Allowed returns what the role of a function allows, as a template's resources say. names are what a deployment calls things, such as
 // "PhotosBucket.Arn": "arn:aws:s3:::photos"; what it does not name stays "${PhotosBucket.Arn}".
-func Allowed(template []byte, function string, names map[string]string) (Policy, error) {
-	resources, err := edge.Resources(template, nil)
-	if err != nil {
-		return nil, err
-	}
+func Allowed(resources map[string]edge.Resource, function string, names map[string]string) (Policy, error) {
 	var f struct{ Role string }
 	if err := convert(resources[function].Properties, &f); err != nil {
 		return nil, fmt.Errorf("%s: %w", function, err)
@@ -45,6 +42,7 @@ func Allowed(template []byte, function string, names map[string]string) (Policy,
 	var policy Policy
 	for id, r := range resources {
 		var documents []document
+		var err error
 		switch {
 		case id == role:
 			documents, err = inline(r)
@@ -65,7 +63,7 @@ func Allowed(template []byte, function string, names map[string]string) (Policy,
 func (p Policy) Allows(action, resource string) bool {
 	allowed := false
 	for _, s := range p {
-		if !s.covers(action, resource) {
+		if !s.Covers(action, resource) {
 			continue
 		}
 		if s.Effect != "Allow" {
@@ -76,25 +74,46 @@ func (p Policy) Allows(action, resource string) bool {
 	return allowed
 }
 
-func (s Statement) covers(action, resource string) bool {
+// Unused lists what is allowed and no call makes use of, each action on each resource.
+func (p Policy) Unused(used func(Statement) bool) (idle []Statement) {
+	for _, s := range p {
+		for _, action := range s.Actions {
+			for _, resource := range s.Resources {
+				if one := (Statement{s.Effect, []string{action}, []string{resource}}); s.Effect == "Allow" && !used(one) {
+					idle = append(idle, one)
+				}
+			}
+		}
+	}
+	return idle
+}
+
+// Covers says whether a statement speaks of an action on a resource.
+func (s Statement) Covers(action, resource string) bool {
 	return slices.ContainsFunc(s.Actions, func(p string) bool { return match(strings.ToLower(p), strings.ToLower(action)) }) &&
 		slices.ContainsFunc(s.Resources, func(p string) bool { return match(p, resource) })
 }
 
-// match knows the asterisk, which is any run of characters, as in IAM.
+// match knows IAM's wildcards: the asterisk is any run of characters, the question mark any one.
 func match(pattern, s string) bool {
-	parts := strings.Split(pattern, "*")
-	for i, p := range parts {
-		parts[i] = regexp.QuoteMeta(p)
-	}
-	return regexp.MustCompile("(?s)^" + strings.Join(parts, ".*") + "$").MatchString(s)
+	wild := strings.NewReplacer(`\*`, ".*", `\?`, ".")
+	return regexp.MustCompile("(?s)^" + wild.Replace(regexp.QuoteMeta(pattern)) + "$").MatchString(s)
 }
 
+// document has all that a policy here may have: a condition, or what it must not be, would change what the rest means.
 type document struct {
+	Version   string
 	Statement []struct {
-		Effect           string
+		Sid, Effect      string
 		Action, Resource oneOrMore
 	}
+}
+
+func (d *document) UnmarshalJSON(b []byte) error {
+	type plain document
+	in := json.NewDecoder(bytes.NewReader(b))
+	in.DisallowUnknownFields()
+	return in.Decode((*plain)(d))
 }
 
 func (d document) statements(names map[string]string) []Statement {

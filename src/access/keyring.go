@@ -169,6 +169,9 @@ func (k *Keyring) refresh(done chan struct{}) {
 	k.flight = nil
 	close(done)
 	if err != nil {
+		if k.wall().Sub(began) > 2*listTime {
+			return // the function was frozen meanwhile: what that has to say is old, and who waits asks anew
+		}
 		k.failed, k.failure = k.wall(), fmt.Errorf("%w: %w", ErrUnavailable, err)
 		k.log.Error("tokens were not listed", slog.Any("error", err), slog.Bool("known", k.tokens != nil), slog.Time("last_listed", k.read))
 		return

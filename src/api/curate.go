@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,7 +19,6 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 1000
-	maxChange   = 4 << 10 // bytes of a PATCH's body
 )
 
 type listing struct {
@@ -132,48 +130,15 @@ func (c *Pets) weigh(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, rec)
 }
 
-// readWeight reads {"weight":2.5} token by token: encoding/json would also take "2.5", WEIGHT, and the last of two.
 func readWeight(body io.Reader) (pet.Weight, error) {
-	text, err := io.ReadAll(io.LimitReader(body, maxChange+1))
+	const like = `{"weight":2.5}`
+	fields, err := readObject(body, like, nil, []string{"weight"})
 	if err != nil {
-		return 0, refuse(http.StatusBadRequest, "the body ends early")
+		return 0, err
 	}
-	if len(text) > maxChange {
-		return 0, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes, the limit of PATCH", maxChange))
-	}
-	in := json.NewDecoder(strings.NewReader(string(text)))
-	in.UseNumber()
-	wrong := func(what string) (pet.Weight, error) {
-		return 0, refuse(http.StatusBadRequest, what+`: the body must be JSON such as {"weight":2.5}`)
-	}
-	if t, err := in.Token(); err != nil || t != json.Delim('{') {
-		return wrong("the body is not an object in JSON")
-	}
-	name, err := in.Token()
-	if err != nil || name == json.Delim('}') {
-		return wrong("weight is missing")
-	}
-	if name != "weight" {
-		return wrong(fmt.Sprintf("the field %.40q is unknown", name))
-	}
-	value, err := in.Token()
-	if err != nil {
-		return wrong("the body is not well-formed JSON")
-	}
-	number, ok := value.(json.Number)
-	if !ok {
-		return wrong("weight is not a number")
-	}
-	switch end, err := in.Token(); {
-	case err != nil:
-		return wrong("the body is not well-formed JSON")
-	case end == "weight":
-		return wrong("weight is given more than once")
-	case end != json.Delim('}'):
-		return wrong(fmt.Sprintf("the field %.40q is unknown", end))
-	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return wrong("there is something behind the object")
+	number, given := fields["weight"].(json.Number)
+	if !given {
+		return 0, refuse(http.StatusBadRequest, "weight is missing: the body must be JSON such as "+like)
 	}
 	return pet.ParseWeight(number.String()) // as it was written: 2.5e0 is no weight
 }

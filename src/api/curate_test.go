@@ -110,7 +110,7 @@ func TestWeights(t *testing.T) {
 		}
 	}
 	for body, detail := range map[string]string{
-		``: "not an object", `{`: "missing", `null`: "not an object", `[]`: "not an object", `"weight"`: "not an object", `2.5`: "not an object", `{}`: "missing",
+		``: "not an object", `{`: "not well-formed", `null`: "not an object", `[]`: "not an object", `"weight"`: "not an object", `2.5`: "not an object", `{}`: "missing",
 		`{"weight":}`: "not well-formed", `{"weight" 2}`: "not well-formed", `{"weight":2`: "not well-formed", `{"weight":02}`: "", `{"weight":2,}`: "not well-formed",
 		`{"weight":"2.5"}`: "not a number", `{"weight":null}`: "not a number", `{"weight":true}`: "not a number", `{"weight":[2]}`: "not a number", `{"weight":{"weight":2}}`: "not a number",
 		`{"weight":NaN}`: "not well-formed", `{"weight":Infinity}`: "not well-formed", `{"weight":-1}`: "number from 0", `{"weight":-0}`: "number from 0", `{"weight":1e9}`: "number from 0",

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -26,7 +25,6 @@ import (
 const (
 	ticketTime      = 15 * time.Minute // that a signature is good for
 	defaultMaxBytes = photo.MaxBytes   // what a picture may have at all
-	maxAnnouncement = 4 << 10
 
 	metaLabel     = "label"
 	metaWeight    = "weight"
@@ -43,10 +41,9 @@ type Incoming struct {
 }
 
 type announcement struct {
-	Label  *string      `json:"label"`
-	Type   *string      `json:"type"`
-	Bytes  *int64       `json:"bytes"`
-	Weight *json.Number `json:"weight"`
+	label, mediaType string
+	bytes            int64
+	weight           pet.Weight
 }
 
 type ticket struct {
@@ -76,12 +73,12 @@ func (c *Pets) announce(w http.ResponseWriter, r *http.Request) error {
 	_, _ = rand.Read(random[:])
 	name := hex.EncodeToString(random[:])
 	expires := c.Now().Add(ticketTime).UTC().Truncate(time.Second)
-	url, header, err := c.Incoming.Presign(r.Context(), incomingKey(name), *a.Bytes, attr, ticketTime)
+	url, header, err := c.Incoming.Presign(r.Context(), incomingKey(name), a.bytes, attr, ticketTime)
 	if err != nil {
 		return err
 	}
 	c.Log.InfoContext(r.Context(), "announced", slog.String("request_id", c.Trace(r.Context()).RequestID), slog.String("by", who),
-		slog.String("ticket", name), slog.Int64("bytes", *a.Bytes))
+		slog.String("ticket", name), slog.Int64("bytes", a.bytes))
 	complete := "/uploads/" + name + "/complete"
 	w.Header().Set("Location", complete)
 	return writeJSON(w, http.StatusCreated, ticket{Ticket: name, Method: http.MethodPut, URL: url, Headers: header, Expires: expires, Complete: complete})
@@ -90,43 +87,38 @@ func (c *Pets) announce(w http.ResponseWriter, r *http.Request) error {
 func incomingKey(ticket string) string { return "incoming/" + ticket }
 
 func readAnnouncement(body io.Reader) (a announcement, err error) {
-	text, err := io.ReadAll(io.LimitReader(body, maxAnnouncement+1))
-	if err != nil || len(text) > maxAnnouncement {
-		return a, refuse(http.StatusBadRequest, fmt.Sprintf("the body ends early, or has more than %d bytes", maxAnnouncement))
+	fields, err := readObject(body, `{"label":"cat","type":"image/jpeg","bytes":12345678,"weight":2.5}`, []string{"label", "type"}, []string{"bytes", "weight"})
+	if err != nil {
+		return a, err
 	}
-	in := json.NewDecoder(bytes.NewReader(text))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&a); err != nil || in.More() {
-		return a, refuse(http.StatusBadRequest, `the body must be JSON such as {"label":"cat","type":"image/jpeg","bytes":12345678,"weight":2.5}`)
+	a.label, _ = fields["label"].(string)
+	a.mediaType, _ = fields["type"].(string)
+	if n, given := fields["bytes"].(json.Number); given {
+		a.bytes, _ = n.Int64() // 0, when it is none, is refused as well
 	}
-	return a, nil
+	a.weight = pet.DefaultWeight
+	if n, given := fields["weight"].(json.Number); given {
+		a.weight, err = pet.ParseWeight(n.String())
+	}
+	return a, err
 }
 
 // accept says what the object of an announcement must have.
 func (c *Pets) accept(a announcement) (blob.Attr, error) {
-	if a.Label == nil {
-		return blob.Attr{}, pet.ErrLabel
-	}
-	label, err := pet.ParseLabel(*a.Label)
+	label, err := pet.ParseLabel(a.label)
 	if err != nil {
 		return blob.Attr{}, err
 	}
-	weight := pet.DefaultWeight
-	if a.Weight != nil {
-		if weight, err = pet.ParseWeight(a.Weight.String()); err != nil {
-			return blob.Attr{}, err
-		}
-	}
-	if a.Type == nil || !pet.IsMediaType(*a.Type) {
+	if !pet.IsMediaType(a.mediaType) {
 		return blob.Attr{}, refuse(http.StatusUnsupportedMediaType, "type must be image/jpeg, image/png or image/webp")
 	}
 	switch {
-	case a.Bytes == nil || *a.Bytes < 1:
+	case a.bytes < 1:
 		return blob.Attr{}, refuse(http.StatusBadRequest, "bytes must be the length of the file")
-	case *a.Bytes > c.Incoming.MaxBytes:
+	case a.bytes > c.Incoming.MaxBytes:
 		return blob.Attr{}, refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the picture is larger than %d bytes, the limit of POST /uploads", c.Incoming.MaxBytes))
 	}
-	return blob.Attr{ContentType: *a.Type, Meta: map[string]string{metaLabel: string(label), metaWeight: weight.String()}}, nil
+	return blob.Attr{ContentType: a.mediaType, Meta: map[string]string{metaLabel: string(label), metaWeight: a.weight.String()}}, nil
 }
 
 // complete answers POST /uploads/{ticket}/complete. It may be repeated, also by several at a time: the picture is the same.

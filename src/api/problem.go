@@ -57,7 +57,7 @@ func problemOf(err error) *Problem {
 		return refuse(http.StatusForbidden, fmt.Sprintf("the token lacks the scope %q", scope.Missing)).
 			with("WWW-Authenticate", fmt.Sprintf(`%s, error="insufficient_scope", scope=%q`, challenge, scope.Missing))
 	case errors.Is(err, access.ErrUnavailable):
-		return unavailable("tokens cannot be checked at the moment; send the request again")
+		return unavailable("tokens cannot be checked at the moment; send the request again").with("Retry-After", "5") // the keyring does not ask sooner
 	case errors.Is(err, index.ErrEmpty):
 		return refuse(http.StatusNotFound, "there is no picture to draw for this label")
 	case errors.Is(err, index.ErrNoPicture), errors.Is(err, pet.ErrID):

@@ -45,8 +45,8 @@ type Client struct {
 }
 
 const (
-	attemptTime = 2 * time.Minute  // for one attempt at a request of at most 4.5 MB
-	sendTime    = 15 * time.Minute // for a file of 50 MB: as long as its ticket is good
+	attemptTime = 2 * time.Minute // for one attempt, and what its body takes
+	slowest     = 16 << 10        // bytes per second of a body: less is taken for none
 	firstWait   = 200 * time.Millisecond
 	maxAnswer   = 8 << 20 // bytes; a page of 1,000 records has about 350 kB
 )
@@ -212,7 +212,7 @@ func (c *Client) Remove(ctx context.Context, label pet.Label, id pet.ID, block, 
 
 // Fetch writes a picture's bytes, which everyone may see, from wherever its record says they are.
 func (c *Client) Fetch(ctx context.Context, rec Record, w io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(rec.Bytes))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rec.URL, nil)
 	if err != nil {
@@ -264,8 +264,13 @@ func (c *Client) call(ctx context.Context, r request, out any) (http.Header, err
 	}
 }
 
+// timeFor is how long an attempt may take with so many bytes. Several files share what may be a slow line.
+func timeFor(bytes int64) time.Duration {
+	return attemptTime + time.Duration(bytes/slowest)*time.Second
+}
+
 func (c *Client) once(ctx context.Context, r request, out any) (http.Header, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(int64(len(r.body))))
 	defer cancel()
 	target := c.base.JoinPath(r.path)
 	target.RawQuery = r.query.Encode()

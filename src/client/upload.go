@@ -81,7 +81,7 @@ func (c *Client) send(ctx context.Context, tk ticket, body []byte) error {
 }
 
 func (c *Client) put(ctx context.Context, target *url.URL, headers map[string]string, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(int64(len(body))))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, target.String(), bytes.NewReader(body))
 	if err != nil {

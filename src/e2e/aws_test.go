@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"petpick/infra"
 )
 
 // cloud is AWS as one function meets it: S3 (a real server behind a proxy), SSM and CloudFront, each asked whether the function's role permits
@@ -20,7 +22,7 @@ import (
 type cloud struct {
 	t          *testing.T
 	url        string
-	statements []statement
+	policy     infra.Policy
 	parameters map[string]string
 	s3         http.Handler
 
@@ -34,13 +36,13 @@ type cloud struct {
 
 const distribution = "arn:aws:cloudfront::000000000000:distribution/E2EDISTRIBUTION"
 
-func newCloud(t *testing.T, s3 string, statements []statement, parameters map[string]string) *cloud {
+func newCloud(t *testing.T, s3 string, policy infra.Policy, parameters map[string]string) *cloud {
 	t.Helper()
 	target, err := url.Parse(s3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cloud{t: t, statements: statements, parameters: parameters, calls: map[call]bool{}, old: map[string]bool{}}
+	c := &cloud{t: t, policy: policy, parameters: parameters, calls: map[call]bool{}, old: map[string]bool{}}
 	c.s3 = &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
@@ -69,7 +71,7 @@ func newCloud(t *testing.T, s3 string, statements []statement, parameters map[st
 func (c *cloud) ask(it call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !permits(c.statements, it) {
+	if !c.policy.Allows(it.action, it.resource) {
 		c.denied = append(c.denied, it)
 		return false
 	}

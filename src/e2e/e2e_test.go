@@ -270,7 +270,7 @@ func TestRoles(t *testing.T) {
 		for _, c := range f.denied {
 			t.Errorf("%s is not allowed to %s on %s", name, c.action, c.resource)
 		}
-		for _, idle := range unused(f.statements, f.calls) {
+		for _, idle := range unused(f.policy, f.calls) {
 			t.Errorf("%s never needs %s", name, idle)
 		}
 	}

@@ -125,11 +125,11 @@ func (w *world) function(name string) *function {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	statements, err := role(w.resources, strings.TrimSuffix(strings.TrimPrefix(settings.Role, "${"), ".Arn}"), w.names)
+	policy, err := infra.Allowed(w.resources, id, w.names)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	f := &function{cloud: newCloud(w.t, server.Endpoint, statements, edge.ParametersOf(w.resources, w.names)), world: w, name: name, settings: settings}
+	f := &function{cloud: newCloud(w.t, server.Endpoint, policy, edge.ParametersOf(w.resources, w.names)), world: w, name: name, settings: settings}
 	f.token = f.issue()
 	return f
 }

@@ -32,7 +32,7 @@ func (x *Index) Tend(ctx context.Context) error {
 	if errors.Is(err, ErrFormat) { // nobody can work on such an index
 		return err
 	}
-	return errors.Join(err, x.finishRemovals(ctx), x.merge(ctx), x.collect(ctx))
+	return errors.Join(err, x.finishChanges(ctx), x.merge(ctx), x.collect(ctx))
 }
 
 // sweep folds until the journal is empty, or a number of times: beside busy writers it never is, and merges must have their turn.

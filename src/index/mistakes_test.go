@@ -100,7 +100,7 @@ var mistakes = []mistake{
 				return f, x.store.DeleteMany(ctx, applied)
 			}
 			if err := x.spill(ctx, next, notes, complete); err != nil {`},
-	}, "set-against-set-back", "weight"},
+	}, "set-against-set-back", "acked-not-there"},
 	{"an unclear swap of the root counts as done", []edit{
 		{"fold.go", "	case ctx.Err() == nil && blob.Lost(err):", `
 			case errors.Is(err, blob.ErrUnclear):
@@ -139,7 +139,7 @@ var mistakes = []mistake{
 	}, "merge-of-some", "doubled"},
 	{"changed overrides dropped", []edit{
 		{"merge.go", "case next.Overrides[i] == o && !noted[o.ID]:", "case !noted[o.ID]:"},
-	}, "merge-against-set", "weight"},
+	}, "merge-against-set", "acked-not-there"},
 	{"an override not told of the new segment", []edit{
 		{"merge.go", "o.In = covering(outputs, o.ID)", "_ = covering(outputs, o.ID)"},
 	}, "merge-against-set-of-another", "superseded"},
@@ -164,12 +164,12 @@ var mistakes = []mistake{
 		`},
 	}, "add-dies", "bytes-gone"},
 	{"a TOUCH before its verdict", []edit{
-		{"write.go", "	err = x.truth.Decide(ctx, id,", `
+		{"write.go", "		if err = x.truth.Decide(ctx, id, next); err == nil {", `
 			early, err := x.journal.Post(ctx, journal.Note{ID: id})
 			if err != nil {
-				return Result{}, err
+				return err
 			}
-			err = x.truth.Decide(ctx, id,`},
+			if err = x.truth.Decide(ctx, id, next); err == nil {`},
 		{"write.go", "res.Version, err = x.announce(ctx, journal.Note{ID: id})", "res.Version, err = x.announce(ctx, journal.Note{ID: id, Key: early})"},
 		{"write.go", "key, err := x.journal.Post(ctx, n)", `
 			key, err := n.Key, error(nil)

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// removalAge: whoever wrote an older intent has ended. Handlers live for handlerTime.
-	removalAge  = time.Minute
+	// intentAge: whoever wrote an older intent has ended. Handlers live for handlerTime.
+	intentAge   = time.Minute
 	handlerTime = 30 * time.Second
+	deleteTries = 3
 )
 
 var errNotRemoved = errors.New("not removed")
@@ -78,11 +79,11 @@ func (x *Index) intending(ctx context.Context, id pet.ID, f func() error) error 
 		return err
 	}
 	err := f()
-	if err != nil && !errors.Is(err, ErrChanged) { // what a condition has kept from happening needs no end
+	if err != nil && !errors.Is(err, ErrChanged) && !truth.Gone(err) { // what was kept from happening needs no end
 		return err
 	}
 	if err := x.store.Delete(ctx, intent); err != nil {
-		x.log.WarnContext(ctx, "a removal's intent is left: upkeep removes the picture again, to no effect", "label", x.label, "error", err)
+		x.log.WarnContext(ctx, "an intent is left: upkeep does the change again, to no effect", "label", x.label, "error", err)
 	}
 	return err
 }
@@ -103,13 +104,7 @@ func (x *Index) remove(ctx context.Context, id pet.ID, next func(truth.Verdict) 
 // discard deletes the bytes, and then their copies: one that is fetched in between is dropped, too. Not by a decision from before a
 // process was frozen: the picture may have been uploaded again since, when truth.Rest was over.
 func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error {
-	left := handlerTime - x.now().Sub(decided)
-	if left <= 0 {
-		return fmt.Errorf("%s/%s: the bytes were not deleted in time: %w", x.label, id, ErrBusy)
-	}
-	ctx, cancel := context.WithTimeout(ctx, left) // upkeep lives for longer
-	defer cancel()
-	if err := x.truth.Delete(ctx, id); err != nil {
+	if err := x.deleteBytes(ctx, id, decided); err != nil {
 		return err
 	}
 	if err := x.forget(ctx, pet.Key(x.label, id)); err != nil {
@@ -118,7 +113,26 @@ func (x *Index) discard(ctx context.Context, id pet.ID, decided time.Time) error
 	return nil
 }
 
-// again does the rest of a removal that was cut short; errNotRemoved when it had not begun, or the picture is back.
+// deleteBytes tries more than once, and looks at the clock each time: the store's own tries do not.
+func (x *Index) deleteBytes(ctx context.Context, id pet.ID, decided time.Time) error {
+	for try := 1; ; try++ {
+		left := handlerTime - x.now().Sub(decided)
+		if left <= 0 {
+			return fmt.Errorf("%s/%s: the bytes were not deleted in time: %w", x.label, id, ErrBusy)
+		}
+		within, cancel := context.WithTimeout(ctx, left) // upkeep lives for longer
+		err := x.truth.Delete(within, id)
+		cancel()
+		if err == nil || try == deleteTries || ctx.Err() != nil {
+			return err
+		}
+		if errPause := x.pause(ctx, 100*time.Millisecond); errPause != nil {
+			return err
+		}
+	}
+}
+
+// again does the rest of a change that was cut short. errNotRemoved says that it was one of weight, or had not begun, or that the picture is back.
 func (x *Index) again(ctx context.Context, id pet.ID) error {
 	_, err := x.remove(ctx, id, func(v truth.Verdict) (truth.Verdict, error) {
 		if v.State != truth.Removed && v.State != truth.Blocked {
@@ -126,11 +140,16 @@ func (x *Index) again(ctx context.Context, id pet.ID) error {
 		}
 		return truth.Verdict{State: v.State, When: x.now()}, nil
 	})
+	if errors.Is(err, errNotRemoved) {
+		if _, errTouch := x.announce(ctx, journal.Note{ID: id}); errTouch != nil {
+			return errTouch
+		}
+	}
 	return err
 }
 
-// finishRemovals does the rest of those that were cut short; one that fails does not hold up the others.
-func (x *Index) finishRemovals(ctx context.Context) error {
+// finishChanges does the rest of those that were cut short; one that fails does not hold up the others.
+func (x *Index) finishChanges(ctx context.Context) error {
 	var errs []error
 	for o, err := range blob.All(ctx, x.store, x.removalsPrefix(), "") {
 		if err != nil {
@@ -138,12 +157,12 @@ func (x *Index) finishRemovals(ctx context.Context) error {
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(o.Key, x.removalsPrefix()), "-")
 		id, err := pet.ParseID(name)
-		if err != nil || x.now().Sub(o.Modified) < removalAge {
+		if err != nil || x.now().Sub(o.Modified) < intentAge {
 			continue
 		}
 		err = x.again(ctx, id)
 		if errors.Is(err, errNotRemoved) {
-			if x.now().Sub(o.Modified) < collectAge { // its process may be frozen, and decide yet
+			if x.now().Sub(o.Modified) < collectAge { // its process may be frozen, and decide yet; until then the picture is looked at each time
 				continue
 			}
 			err = nil

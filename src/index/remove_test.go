@@ -70,6 +70,48 @@ func TestRemovalsThatDieAreFinished(t *testing.T) {
 	}
 }
 
+// A change of weight that dies before any of its calls is finished by upkeep, or has not begun: the draw has what the record says.
+func TestWeightChangesThatDieAreFinished(t *testing.T) {
+	for dies := int64(1); ; dies++ {
+		w := newWorld()
+		p := photo(1, 2000)
+		add(t, w.open(), p)
+		var calls atomic.Int64
+		die := func(op blobtest.Op, key string) error {
+			if calls.Add(1) >= dies {
+				return blobtest.Outage(op, key)
+			}
+			return nil
+		}
+		w.photos.Fail(die, nil)
+		w.store.Fail(die, nil)
+		_, err := w.open().Set(t.Context(), p.ID, 5000)
+		w.failIndex(false)
+		w.failPhotos(false)
+		for _, later := range []time.Duration{2 * time.Minute, 25 * time.Hour} {
+			w.pass(later)
+			x := w.open()
+			if err := x.Tend(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s, errStats := x.Stats(t.Context())
+			pic, errLook := x.Look(t.Context(), p.ID)
+			if errStats != nil || errLook != nil || s.Total != uint64(pic.Weight) || err == nil && pic.Weight != 5000 {
+				t.Errorf("dead at call %d, %v, %v after: the draw has %d, the record %d (%v, %v)", dies, err, later, s.Total, pic.Weight, errStats, errLook)
+			}
+		}
+		if left, err := w.store.List(t.Context(), "removals/", "", 10); err != nil || len(left.Objects) > 0 {
+			t.Fatalf("dead at call %d: %d intents are left, %v", dies, len(left.Objects), err)
+		}
+		if err == nil && calls.Load() < dies { // it lived
+			if dies < 8 {
+				t.Errorf("a change of weight makes %d calls only", dies)
+			}
+			return
+		}
+	}
+}
+
 // A block is on the picture, whatever it is called, until it is lifted.
 func TestABlockHoldsForEveryLabel(t *testing.T) {
 	w := newWorld()

@@ -83,7 +83,8 @@ func (x *Index) withdraw(ctx context.Context, id pet.ID, began time.Time) error 
 	})
 }
 
-// Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it.
+// Set changes a picture's weight; 0 pauses it. The verdict, the truth, is written first; the index follows from it, by upkeep when nobody
+// else makes it.
 func (x *Index) Set(ctx context.Context, id pet.ID, w pet.Weight) (Result, error) {
 	return x.SetIf(ctx, id, w, nil)
 }
@@ -97,7 +98,7 @@ func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(P
 		return Result{}, err
 	}
 	res := Result{Picture: pic}
-	err = x.truth.Decide(ctx, id, func(old truth.Verdict) (truth.Verdict, error) {
+	next := func(old truth.Verdict) (truth.Verdict, error) {
 		before := pic.Under(old)
 		if err := x.truth.Standing(id, old); err != nil {
 			return old, err
@@ -109,10 +110,13 @@ func (x *Index) SetIf(ctx context.Context, id pet.ID, w pet.Weight, holds func(P
 		// As this change leaves it, which is what its caller asks about; it may be changed again at any moment.
 		res.Picture, res.Weight, res.Seq = before, w, before.Seq+1
 		return truth.Verdict{State: truth.Live, Weight: w}, nil
-	})
-	if err == nil {
-		res.Version, err = x.announce(ctx, journal.Note{ID: id})
 	}
+	err = x.intending(ctx, id, func() (err error) {
+		if err = x.truth.Decide(ctx, id, next); err == nil {
+			res.Version, err = x.announce(ctx, journal.Note{ID: id})
+		}
+		return err
+	})
 	return res, err
 }
 

@@ -172,7 +172,13 @@ func TestRefusedAnnouncements(t *testing.T) {
 		`{"label":"cat","bytes":10}`:                                                                415,
 		`{"label":"cat","type":"image/png","bytes":50000001}`:                                       413,
 		`{"label":"cat","type":"image/png","bytes":9223372036854775808}`:                            400,
-		`{"label":"cat","type":"image/png","bytes":10,"x":"` + strings.Repeat("x", 8<<10) + `"}`:    400,
+		`{"label":"cat","type":"image/png","bytes":10,"x":"` + strings.Repeat("x", 8<<10) + `"}`:    413,
+		`{"LABEL":"cat","type":"image/png","bytes":10}`:                                             400,
+		`{"label":"cat","type":"image/png","bytes":10,"bytes":11}`:                                  400,
+		`{"label":"cat","type":"image/png","bytes":"10"}`:                                           400,
+		`{"label":"cat","type":"image/png","bytes":10,"weight":"2.5"}`:                              400,
+		`{"label":"cat","type":"image/png","bytes":10,"weight":null}`:                               400,
+		`{"label":"cat","type":"image/png","bytes":10}}}`:                                           400,
 		`{"label":"cat","type":"image/png","bytes":10,"weight":"` + strings.Repeat("1", 100) + `"}`: 400,
 	} {
 		r, err := s.do("POST", "/uploads", asDev, strings.NewReader(body))

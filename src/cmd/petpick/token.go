@@ -261,13 +261,14 @@ func revoke(ctx context.Context, store tokenStore, id string) error {
 	if strings.HasPrefix(id, "pet_") {
 		return errors.New("revoke takes the id, not the token: arguments are for everyone on this machine to see")
 	}
-	tokens, _, err := store.List(ctx)
-	if err != nil {
-		return err
-	}
+	tokens, _, errList := store.List(ctx) // what it cannot tell keeps no token from being revoked
 	listed := slices.ContainsFunc(tokens, func(t access.Token) bool { return t.ID == id })
-	if err = store.Delete(ctx, id); listed && errors.Is(err, access.ErrNotFound) {
-		return nil
+	err := store.Delete(ctx, id)
+	if errors.Is(err, access.ErrNotFound) {
+		if listed {
+			return nil
+		}
+		return errors.Join(err, errList)
 	}
 	return err
 }

@@ -91,7 +91,7 @@ The exit status is 0 when every picture is there, 1 when one is not, 2 when it c
 	f.StringVar(&label, "label", "", "cat or dog")
 	f.StringVar(&weight, "weight", pet.DefaultWeight.String(), "weight of what is new")
 	f.IntVar(&u.jobs, "jobs", 8, "files at a time, 1 to 64")
-	f.BoolVar(&u.again, "again", false, "also send what was removed, unless it is blocked")
+	f.BoolVar(&u.again, "again", false, "send every picture, whatever is known of it: what was removed, unless it is blocked, and one of which the record is there, and that is not drawn")
 	_ = cmd.MarkFlagRequired("label")
 	_ = cmd.RegisterFlagCompletionFunc("label", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return []cobra.Completion{string(pet.Labels[0]), string(pet.Labels[1])}, cobra.ShellCompDirectiveNoFileComp
@@ -164,7 +164,7 @@ func (u *upload) run(cmd *cobra.Command, args []string, asJSON bool) error {
 	case fatal != nil:
 		return exit{cmp.Or(min(sum.Statuses[uploaded]+sum.Statuses[present], 1), 2), fmt.Errorf("ended early, for the rest would fail as well: %w", fatal)}
 	case notThere > 0:
-		return exit{1, fmt.Errorf("%d of %d files are not there", notThere, len(files))}
+		return exit{1, fmt.Errorf("%d of %d files are not there; what failed while it was uploaded (5xx, no answer) wants --again", notThere, len(files))}
 	}
 	return nil
 }
@@ -227,7 +227,9 @@ func (u *upload) each(ctx context.Context, files []string, done func(outcome) er
 
 // hopeless is the error of a file when the others will meet it, too.
 func (u *upload) hopeless(err error) error {
-	if s := client.StatusOf(err); s == http.StatusUnauthorized || s == http.StatusForbidden {
+	// Of the service itself, which says so with a request_id: S3's 403 is about one file.
+	var e *client.Error
+	if errors.As(err, &e) && e.RequestID != "" && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) {
 		return err
 	}
 	if !errors.Is(err, client.ErrUnreachable) {
@@ -253,14 +255,15 @@ func (u *upload) one(ctx context.Context, file string) outcome {
 		o.Status, o.Of = duplicate, first
 		return o
 	}
-	rec, err := u.client.Show(ctx, u.label, id)
-	switch s := client.StatusOf(err); {
-	case err == nil:
-		o.Status, o.URL = present, rec.URL
-		return o
-	case s == http.StatusNotFound, s == http.StatusGone && u.again:
-	default:
-		return o.because(err)
+	if !u.again {
+		rec, err := u.client.Show(ctx, u.label, id)
+		if err == nil {
+			o.Status, o.URL = present, rec.URL
+			return o
+		}
+		if client.StatusOf(err) != http.StatusNotFound {
+			return o.because(err)
+		}
 	}
 	up, err := u.client.Upload(ctx, u.label, u.weight, p.Type, p.Body)
 	if err != nil {

@@ -186,6 +186,9 @@ With --json each picture's record is a line.`,
 		if err != nil {
 			return err
 		}
+		if limit < 0 {
+			return fmt.Errorf("--limit %d is below 0", limit)
+		}
 		out := bufio.NewWriter(cmd.OutOrStdout())
 		print := func(r client.Record) error {
 			if conn.json {
