@@ -94,7 +94,9 @@ func readAnnouncement(body io.Reader) (a announcement, err error) {
 	a.label, _ = fields["label"].(string)
 	a.mediaType, _ = fields["type"].(string)
 	if n, given := fields["bytes"].(json.Number); given {
-		a.bytes, _ = n.Int64() // 0, when it is none, is refused as well
+		if a.bytes, err = n.Int64(); err != nil {
+			return a, refuse(http.StatusBadRequest, "bytes must be the length of the file")
+		}
 	}
 	a.weight = pet.DefaultWeight
 	if n, given := fields["weight"].(json.Number); given {

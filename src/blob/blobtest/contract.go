@@ -29,6 +29,7 @@ func Contract(t *testing.T, fresh func(t *testing.T) blob.Store) {
 		{"delete", remove},
 		{"racing creators: one wins", racingCreators},
 		{"racing swappers: none lost", racingSwappers},
+		{"a prefix comes and goes", comingAndGoing},
 		{"cancelled", cancelled},
 		{"bodies are the caller's own", aliasing},
 	} {
@@ -285,6 +286,32 @@ func racingSwappers(t *testing.T, s blob.Store) {
 	wg.Wait()
 	if got := string(must[blob.Object](t)(s.Get(ctx, "n", "")).Body); got != strconv.Itoa(swappers*rounds) {
 		t.Errorf("got %s, want %d: increments were lost", got, swappers*rounds)
+	}
+}
+
+// comingAndGoing makes and deletes what is often the only object of its prefix: a store over folders must not fail a writer for that.
+func comingAndGoing(t *testing.T, s blob.Store) {
+	ctx := t.Context()
+	var wg sync.WaitGroup
+	for w := range 2 {
+		wg.Go(func() {
+			for i := range 150 {
+				key := fmt.Sprintf("come/and/go/%d-%d", w, i)
+				if _, err := s.Create(ctx, key, []byte("x"), blob.Attr{Once: true}); err != nil {
+					t.Errorf("create %s: %v", key, err)
+				}
+				if _, err := s.List(ctx, "come/", "", 10); err != nil {
+					t.Errorf("list: %v", err)
+				}
+				if err := s.Delete(ctx, key); err != nil {
+					t.Errorf("delete %s: %v", key, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if page := must[blob.Page](t)(s.List(ctx, "", "", 10)); len(page.Objects) != 0 {
+		t.Errorf("left: %+v, want nothing", page.Objects)
 	}
 }
 

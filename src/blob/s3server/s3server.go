@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pkg/xattr"
@@ -56,7 +57,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("s3 server: the file system of %s has no extended attributes, which it needs: choose another folder: %w", data, err)
 	}
 	// CopyObjectThreshold is S3's own 5 GiB; zero would make every CopyObject fail.
-	backend, err := posix.New(data, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
+	backend, err := posix.New(data, foldersStay{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
 	if err != nil {
 		return nil, fmt.Errorf("s3 server: %w", err)
 	}
@@ -81,6 +82,21 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
+}
+
+// foldersStay keeps the folders of keys whose last object was deleted. The backend would delete them, other than those that an object was
+// put for, which it knows by their ETag; and it answers 409 to a PUT that makes a folder at that moment. So it is told that each has one.
+// Listings ask with a slash at the end: to them nothing changes.
+type foldersStay struct{ meta.XattrMeta }
+
+func (m foldersStay) RetrieveAttribute(f *os.File, bucket, object, attribute string) ([]byte, error) {
+	v, err := m.XattrMeta.RetrieveAttribute(f, bucket, object, attribute)
+	if errors.Is(err, meta.ErrNoSuchKey) && f == nil && attribute == "etag" && object != "" && !strings.HasSuffix(object, "/") {
+		if at, err := os.Stat(filepath.Join(bucket, object)); err == nil && at.IsDir() {
+			return []byte("folder"), nil
+		}
+	}
+	return v, err
 }
 
 // freeAddr replaces port 0 with a port that was free a moment ago.
