@@ -55,6 +55,8 @@ var mistakes = []struct{ name, line, mistaken string }{
 	{"a timeout that the alarm does not know", "Timeout: 29 #", "Timeout: 20 #"},
 	{"an alarm that tells nobody", "OKActions: !If [HasEmail, [!Ref AlarmTopic], !Ref \"AWS::NoValue\"]\n      Namespace: AWS/CloudFront", "Namespace: AWS/CloudFront"},
 	{"an alarm on a metric that is not there", "MetricName: 5xxErrorRate", "MetricName: 5XXErrorRate"},
+	{"a formula on a metric that is not there", "MetricName: UrlRequestCount, Dimensions", "MetricName: UrlInvocations, Dimensions"},
+	{"a formula on what it has not", "Expression: 100 * stale / draws", "Expression: 100 * stale / requests"},
 	{"an alarm by the wrong dimension", "Name: DistributionId\n", "Name: Distribution\n"},
 	{"an alarm that sleeps while nothing runs", "TreatMissingData: breaching", "TreatMissingData: ignore"},
 	{"a formula of a metric that is not there", "100 * failed / answers", "100 * failed / answer"},

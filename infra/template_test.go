@@ -567,7 +567,7 @@ func (c *checker) alarms() {
 	c.want("alarms", "functions whose time is watched", len(slow), len(timeouts))
 	for _, name := range []string{
 		"upload-errors", "random-errors", "tend-failing", "tend-late", "throttled", "concurrency", "upload-slow", "random-slow", "tend-slow",
-		"api-failing", "random-failing", "edge-failing", "stale", "journal-backlog",
+		"api-failing", "random-failing", "random-refusing", "edge-failing", "edge-refusing", "stale", "journal-backlog",
 	} {
 		c.want("alarms", name, names["petpick-dev-"+name], true)
 	}

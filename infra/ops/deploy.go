@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func (t *tool) release(ctx context.Context, bucket string, parameters []string) 
 		return nil, err
 	}
 	// Values as arguments: both versions of the command read those alike, and files differently. The bucket is for a template of over 51,200 bytes.
-	t.say("the first deployment takes about five minutes, most of it CloudFront's")
+	t.say("the first deployment takes minutes, most of them CloudFront's")
 	args := []string{"cloudformation", "deploy", "--template-file", "build/packaged.yaml", "--stack-name", t.stack(), "--s3-bucket", bucket, "--s3-prefix", t.stack(),
 		"--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--tags", "project=petpick", "stage=" + t.stage, "--parameter-overrides"}
 	if err := t.do(ctx, append(args, parameters...)...); err != nil {
@@ -113,14 +114,20 @@ func readParameters(dir, stage string) ([]string, error) {
 }
 
 type parameter struct {
-	Description    string `yaml:"Description"`
-	Default        any    `yaml:"Default"`
-	AllowedPattern string `yaml:"AllowedPattern"`
-	AllowedValues  []any  `yaml:"AllowedValues"`
+	Description    string   `yaml:"Description"`
+	Default        any      `yaml:"Default"`
+	AllowedPattern string   `yaml:"AllowedPattern"`
+	AllowedValues  []any    `yaml:"AllowedValues"`
+	Type           string   `yaml:"Type"`
+	MinValue       *float64 `yaml:"MinValue"`
+	MaxValue       *float64 `yaml:"MaxValue"`
 }
 
 func (p parameter) takes(value string) bool {
 	if p.AllowedPattern != "" && !regexp.MustCompile(p.AllowedPattern).MatchString(value) {
+		return false
+	}
+	if n, err := strconv.ParseFloat(value, 64); p.Type == "Number" && (err != nil || p.MinValue != nil && n < *p.MinValue || p.MaxValue != nil && n > *p.MaxValue) {
 		return false
 	}
 	return len(p.AllowedValues) == 0 || slices.ContainsFunc(p.AllowedValues, func(v any) bool { return fmt.Sprint(v) == value })

@@ -14,7 +14,7 @@ type Counts struct {
 	StaleDraws uint64
 	// FoldAttempts are tries to swap the root; FoldLosses are those that another process won, or whose outcome nobody knows.
 	FoldAttempts, FoldLosses uint64
-	// Backlog is how many journal entries the last fold could read and not apply.
+	// Backlog is how many journal entries the last fold could read and not apply; after upkeep, with those that it did not come to.
 	Backlog uint64
 }
 

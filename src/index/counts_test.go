@@ -68,4 +68,16 @@ func TestCounts(t *testing.T) {
 	if got := x.Counts().Backlog; got != 1 {
 		t.Errorf("an entry that cannot be folded: backlog %d, want 1", got)
 	}
+	// Those that are more than one fold reads count as well.
+	for range journal.MaxNotes {
+		if _, err := x.journal.Post(t.Context(), journal.Note{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Counts().Backlog; got != journal.MaxNotes+1 {
+		t.Errorf("a long journal: backlog %d, want %d", got, journal.MaxNotes+1)
+	}
 }

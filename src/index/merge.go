@@ -32,7 +32,11 @@ func (x *Index) Tend(ctx context.Context) error {
 	if errors.Is(err, ErrFormat) { // nobody can work on such an index
 		return err
 	}
-	return errors.Join(err, x.finishChanges(ctx), x.merge(ctx), x.collect(ctx))
+	rest, errRest := x.journal.Rest(ctx)
+	if errRest == nil && rest > 0 {
+		x.counters.backlog.Store(uint64(rest))
+	}
+	return errors.Join(err, errRest, x.finishChanges(ctx), x.merge(ctx), x.collect(ctx))
 }
 
 // sweep folds until the journal is empty, or a number of times: beside busy writers it never is, and merges must have their turn.

@@ -22,19 +22,25 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program: the exit status is 0, 1 for an error, which is printed, and as they say for fsck and upload.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// commands is the program with all its verbs.
+func commands() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "petpick",
 		Short: "A random picture of a cat or a dog, drawn by weight",
 		// Errors are printed here, once; usage helps with a wrong flag, not with a port in use.
 		SilenceErrors: true, SilenceUsage: true,
 	}
+	root.AddCommand(serveCommand(), tokenCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
+	root.AddCommand(uploadCommand(), randomCommand(), lsCommand(), showCommand(), weightCommand(), rmCommand(), statsCommand())
+	return root
+}
+
+// run is the program: the exit status is 0, 1 for an error, which is printed, and as they say for fsck and upload.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := commands()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tokenCommand(), tendCommand(), fsckCommand(), reindexCommand(), versionCommand())
-	root.AddCommand(uploadCommand(), randomCommand(), lsCommand(), showCommand(), weightCommand(), rmCommand(), statsCommand())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0

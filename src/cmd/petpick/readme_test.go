@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,6 +46,62 @@ func TestReadme(t *testing.T) {
 	if commands < 5 {
 		t.Errorf("README has %d commands: the test tests nothing", commands)
 	}
+}
+
+// What the documents tell operators to type is there: verbs, their flags and numbers of arguments, make's targets and variables.
+func TestCommandsInDocuments(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := regexp.MustCompile("(?m)(?:^    |^|`)(?:[A-Z_]+=[^ ]+ )*((?:petpick|make) [a-z][^`\n]*)")
+	for document, least := range map[string]int{"README.md": 25, "infra/OPERATIONS.md": 25} {
+		text, err := os.ReadFile(filepath.Join("../../..", document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := said.FindAllStringSubmatch(string(text), -1)
+		if len(found) < least {
+			t.Errorf("%s has %d commands: the test tests nothing", document, len(found))
+		}
+		for _, f := range found {
+			line, _, _ := strings.Cut(f[1], " #")
+			line, _, _ = strings.Cut(line, "   ")
+			words := strings.Fields(regexp.MustCompile(`'[^']*'`).ReplaceAllString(line, "quoted"))
+			check := checkVerb
+			if words[0] == "make" {
+				check = func(words []string) error { return checkTarget(string(makefile), words) }
+			}
+			if err := check(words[1:]); err != nil {
+				t.Errorf("%s: %s: %v", document, line, err)
+			}
+		}
+	}
+}
+
+func checkVerb(words []string) error {
+	root := commands()
+	root.InitDefaultCompletionCmd()
+	cmd, rest, err := root.Find(slices.DeleteFunc(words, func(w string) bool { return w == "--help" }))
+	if err == nil {
+		err = cmd.ParseFlags(rest)
+	}
+	if args := cmd.Flags().Args(); err == nil && len(args) > 0 { // the verb alone is only spoken of
+		err = cmd.ValidateArgs(args)
+	}
+	return err
+}
+
+func checkTarget(makefile string, words []string) error {
+	if !regexp.MustCompile(`(?m)^` + words[0] + `:`).MatchString(makefile) {
+		return fmt.Errorf("there is no target %s", words[0])
+	}
+	for _, w := range words[1:] {
+		if name, _, is := strings.Cut(w, "="); is && !strings.Contains(makefile, "$("+name+")") && !strings.Contains(makefile, "$(or $("+name) {
+			return fmt.Errorf("no target takes %s", name)
+		}
+	}
+	return nil
 }
 
 // masked hides what is another each time.

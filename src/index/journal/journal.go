@@ -21,6 +21,9 @@ import (
 // MaxNotes is what one fold reads: more wait for the next.
 const MaxNotes = 5000
 
+// maxCount bounds the counting of a long journal.
+const maxCount = 100_000
+
 // Note is a journal entry (FORMAT.md, "Journal"). The key carries everything; the object is empty. An ADD brings a new picture with
 // its weight; a TOUCH says only "look at this picture again".
 type Note struct {
@@ -119,6 +122,24 @@ func (j *Journal) Read(ctx context.Context) (notes []Note, complete bool, err er
 	}
 	j.long.Store(false)
 	return notes, true, nil
+}
+
+// Rest is how many entries there are beyond what the last reading saw: none when it saw all, and at most maxCount, each thousand of which
+// costs a LIST.
+func (j *Journal) Rest(ctx context.Context) (int, error) {
+	if !j.long.Load() {
+		return 0, nil
+	}
+	n := 0
+	for _, err := range blob.All(ctx, j.store, j.prefix, "") {
+		if err != nil {
+			return 0, err
+		}
+		if n++; n == maxCount {
+			break
+		}
+	}
+	return n, nil
 }
 
 // IDs are the pictures that have an entry, however long the journal is.
