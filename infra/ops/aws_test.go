@@ -397,12 +397,13 @@ func knownToMoto(t *testing.T) {
 
 // motoMakes are the types of which moto makes something; of all others it only says that it did.
 var motoMakes = map[string][]string{ // type: the command that finds one, with its name for %s
-	"AWS::S3::Bucket":       {"s3api", "head-bucket", "--bucket", "%s"},
-	"AWS::IAM::Role":        {"iam", "get-role", "--role-name", "%s"},
-	"AWS::Lambda::Function": {"lambda", "get-function", "--function-name", "%s"},
-	"AWS::Logs::LogGroup":   {"logs", "describe-log-streams", "--log-group-name", "%s"},
-	"AWS::Events::Rule":     {"events", "describe-rule", "--name", "%s"},
-	"AWS::SSM::Parameter":   {"ssm", "get-parameter", "--name", "%s"},
+	"AWS::S3::Bucket":            {"s3api", "head-bucket", "--bucket", "%s"},
+	"AWS::IAM::Role":             {"iam", "get-role", "--role-name", "%s"},
+	"AWS::Lambda::Function":      {"lambda", "get-function", "--function-name", "%s"},
+	"AWS::Logs::LogGroup":        {"logs", "describe-log-streams", "--log-group-name", "%s"},
+	"AWS::Events::Rule":          {"events", "describe-rule", "--name", "%s"},
+	"AWS::SSM::Parameter":        {"ssm", "get-parameter", "--name", "%s"},
+	"AWS::CloudWatch::Dashboard": {"cloudwatch", "get-dashboard", "--dashboard-name", "%s"},
 }
 
 // The real aws command deploys to moto what moto knows of AWS: each of it is there afterwards.
@@ -481,7 +482,7 @@ func TestMoto(t *testing.T) {
 	if err := json.Unmarshal([]byte(said), &list); err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]int{}
+	found, permissions := map[string]int{}, 0
 	for _, r := range list.StackResources {
 		find := slices.Clone(motoMakes[r.ResourceType])
 		if find == nil {
@@ -492,11 +493,22 @@ func TestMoto(t *testing.T) {
 			t.Errorf("%s: %v", r.LogicalResourceId, err)
 		}
 		found[r.ResourceType]++
+		if r.ResourceType == "AWS::Lambda::Function" { // whose permissions have no other place
+			said, err := m.aws(t.Context(), "lambda", "get-policy", "--function-name", r.PhysicalResourceId, "--query", "Policy", "--output", "text")
+			if err != nil {
+				t.Errorf("permissions of %s: %v", r.LogicalResourceId, err)
+			}
+			permissions += strings.Count(said, `"Sid"`)
+		}
+	}
+	if want := 4; permissions != want {
+		t.Errorf("functions have %d permissions, want %d", permissions, want)
 	}
 	for kind, want := range map[string]int{
-		"AWS::S3::Bucket": 2, "AWS::IAM::Role": 3, "AWS::Lambda::Function": 3, "AWS::Logs::LogGroup": 4, "AWS::Events::Rule": 1, "AWS::SSM::Parameter": 2,
+		"AWS::S3::Bucket": 2, "AWS::IAM::Role": 3, "AWS::Lambda::Function": 3, "AWS::Logs::LogGroup": 4, "AWS::Events::Rule": 1, "AWS::SSM::Parameter": 3,
+		"AWS::CloudWatch::Dashboard": 1,
 	} {
-		if found[kind] < want {
+		if found[kind] != want {
 			t.Errorf("%s: %d are there, want %d", kind, found[kind], want)
 		}
 	}
