@@ -13,7 +13,7 @@ import (
 )
 
 // maxZip is what the random function's may have: it is read at each cold start.
-const maxZip = 4 << 20
+const maxZip = 4_000_000
 
 // build makes the functions' bootstraps and zips in dir/build. The same source gives the same bytes, wherever it lies and whenever it is built:
 // what did not change is not uploaded again, and its function not touched.
