@@ -111,7 +111,7 @@ func flash(t *testing.T, perSecond, most int, start, draw time.Duration, seconds
 		}
 		wg.Wait()
 		time.Sleep(landed)
-		c.environments, c.root = l.count, slices.Max(b.reads.bySecond)
+		c.environments, c.root = l.count, b.reads.busiest()
 	})
 	slices.Sort(c.firsts)
 	slices.Sort(c.waits)

@@ -66,6 +66,13 @@ func (c *counter) reach(seconds int) {
 	}
 }
 
+// busiest is the most in a second; readings that nobody waits for may have counted, too.
+func (c *counter) busiest() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Max(c.bySecond)
+}
+
 // within are the counts of the whole seconds between two times.
 func (c *counter) within(from, to time.Time) []int {
 	c.mu.Lock()
