@@ -99,29 +99,77 @@ func (m *model) template(text []byte) error {
 			Default yaml.Node `yaml:"Default"`
 		} `yaml:"Parameters"`
 		Resources map[string]struct {
-			Type       string `yaml:"Type"`
-			Properties struct {
-				LoggingConfig struct {
-					SystemLogLevel string `yaml:"SystemLogLevel"`
-				} `yaml:"LoggingConfig"`
-			} `yaml:"Properties"`
+			Type       string    `yaml:"Type"`
+			Properties yaml.Node `yaml:"Properties"`
 		} `yaml:"Resources"`
 	}
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		return fmt.Errorf("template: %w", err)
 	}
+	var random struct {
+		LoggingConfig struct {
+			SystemLogLevel string `yaml:"SystemLogLevel"`
+		} `yaml:"LoggingConfig"`
+	}
+	properties := doc.Resources["RandomFunction"].Properties
+	if err := properties.Decode(&random); err != nil {
+		return fmt.Errorf("template: RandomFunction: %w", err)
+	}
 	// Unless told otherwise, Lambda logs two lines of its own for each invocation.
-	m.platformLogs = doc.Resources["RandomFunction"].Properties.LoggingConfig.SystemLogLevel != "WARN"
-	for _, r := range doc.Resources {
-		if r.Type == "AWS::CloudWatch::Alarm" {
-			m.alarms++
+	m.platformLogs = random.LoggingConfig.SystemLogLevel != "WARN"
+	for name, r := range doc.Resources {
+		if r.Type != "AWS::CloudWatch::Alarm" {
+			continue
 		}
+		var a alarm
+		if err := r.Properties.Decode(&a); err != nil {
+			return fmt.Errorf("template: %s: %w", name, err)
+		}
+		all, ofIndex := a.watched()
+		m.alarms, m.indexAlarms = m.alarms+all, m.indexAlarms+ofIndex
 	}
 	rate := doc.Parameters["WriteRate"].Default
 	if err := rate.Decode(&m.writeRate); err != nil || m.writeRate <= 0 {
 		return fmt.Errorf("template: no default of WriteRate: %w", err)
 	}
 	return nil
+}
+
+// alarm is of one metric, or of an expression over several: each metric counts as an alarm.
+type alarm struct {
+	metric  `yaml:",inline"`
+	Metrics []struct {
+		MetricStat *struct {
+			Metric metric `yaml:"Metric"`
+		} `yaml:"MetricStat"` // nil: an expression
+	} `yaml:"Metrics"`
+}
+
+type metric struct {
+	Namespace  string `yaml:"Namespace"`
+	Dimensions []struct {
+		Value string `yaml:"Value"`
+	} `yaml:"Dimensions"`
+}
+
+// watched counts the metrics, and those of them that are the index's: its own, and those of its upkeep.
+func (a alarm) watched() (all, ofIndex float64) {
+	metrics := []metric{a.metric}
+	if len(a.Metrics) > 0 {
+		metrics = nil
+		for _, x := range a.Metrics {
+			if x.MetricStat != nil {
+				metrics = append(metrics, x.MetricStat.Metric)
+			}
+		}
+	}
+	for _, x := range metrics {
+		all++
+		if x.Namespace == "petpick" || len(x.Dimensions) > 0 && x.Dimensions[0].Value == "TendFunction" {
+			ofIndex++
+		}
+	}
+	return all, ofIndex
 }
 
 func strictly(text []byte, v any) error {

@@ -13,7 +13,8 @@ type workload struct {
 	PictureBytes  float64   `json:"picture_bytes"`
 	PicturesAPage float64   `json:"pictures_a_page"`
 	Uploads       float64   `json:"uploads"` // a month
-	// EdgeHitRatio of pictures that are asked for at the edge; BrowserHitRatio of drawn ones that the viewer has already.
+	// EdgeHitRatio of pictures that are asked for at the edge, where they are asked for often enough; BrowserHitRatio of drawn ones that the
+	// viewer has already.
 	EdgeHitRatio          float64 `json:"edge_hit_ratio"`
 	BrowserHitRatio       float64 `json:"browser_hit_ratio"`
 	CloudFrontHeaderBytes float64 `json:"cloudfront_header_bytes"` // that CloudFront adds to an answer
@@ -30,6 +31,10 @@ type workload struct {
 	PlatformLogBytes float64 `json:"platform_log_bytes"` // Lambda's own lines for an invocation
 	Metrics          float64 `json:"metrics"`            // of our own in CloudWatch, with each of their dimensions
 	PicturesInMemory float64 `json:"pictures_in_memory"` // of a label; what is beyond is read by ranged GETs
+	// What is the index's, and would not be there with another: of the metrics, and of an upload's calls.
+	IndexMetrics         float64            `json:"index_metrics"`
+	IndexCallsOfAnUpload map[string]float64 `json:"index_calls_of_an_upload"`
+	DynamoDBSumsAnItem   float64            `json:"dynamodb_sums_an_item"` // of weights, with their keys, in 4 KB
 	// Limits, as AWS documents them, and the compare-and-swaps that one S3 key takes.
 	Concurrency       float64 `json:"concurrency"`
 	DrawsPerSecondPer float64 `json:"draws_per_second_per_environment"`
@@ -65,7 +70,8 @@ type model struct {
 	work         workload
 	measured     figures
 	platformLogs bool
-	alarms       float64 // in the template
+	alarms       float64 // in the template: metrics that alarms watch
+	indexAlarms  float64 // of those, the index's
 	writeRate    float64 // uploads a second that the template's API takes
 	source, date string
 }
@@ -86,8 +92,9 @@ func (w work) compute(ms float64) float64 { return math.Ceil(ms) / 1000 * w.Memo
 // fleet is how draws meet the random function.
 type fleet struct {
 	perSecond    float64 // mean
-	environments float64 // busy at a time, at least one
-	cold, reads  float64 // share of draws that start an environment; that wait for a reading of the root
+	busy         float64 // environments at a time, mean
+	environments float64 // that are kept warm, at least one
+	cold, reads  float64 // share of draws that start an environment; that wait for a reading of the root, at most
 	ms           float64 // of a draw, mean
 	computeEach  float64 // GB-s, mean
 	getsEach     float64 // S3 reads of the index, mean
@@ -96,22 +103,34 @@ type fleet struct {
 // fleetOf works out how many environments serve draws that come evenly, each of which takes extra ms.
 func (m *model) fleetOf(draws, extra float64) fleet {
 	r, w := m.measured.Random.work, m.work
-	f := fleet{perSecond: draws / month}
+	f := fleet{perSecond: draws / month, cold: m.cold(draws), environments: 1}
 	warm := r.atShare(r.CPUMS) + extra
-	// By Poisson: the share of draws before which nobody came for as long as an environment is kept.
-	f.cold = math.Exp(-f.perSecond * w.IdleMinutes * 60)
-	// Each environment reads each label's root at most once a second, and a draw waits for it; the number of environments follows from that.
+	// Each environment that is warm reads each label's root at most once a second, and a draw waits for it; how many are busy follows from
+	// that. By Poisson their number varies around its mean, and Lambda keeps as many as there lately were at a time: three standard deviations
+	// more than the mean.
 	beyond := max(0, 1-w.PicturesInMemory/(w.Pictures/w.Labels))
-	f.environments = 1
-	for range 20 {
+	for range 50 {
 		f.reads = min(1, w.Labels*f.environments/f.perSecond)
 		f.ms = warm + (f.reads+beyond)*w.S3GetMS
-		f.environments = max(1, f.perSecond*f.ms/1000)
+		f.busy = f.perSecond * f.ms / 1000
+		f.environments = max(1, f.busy+3*math.Sqrt(f.busy))
 	}
-	cold := r.atShare(m.measured.Random.InitCPUMS) + m.measured.Random.FirstGets*w.S3FirstGetMS
+	// The CPU of a start is measured with that of its first draw.
+	start := r.compute(r.atShare(m.measured.Random.InitCPUMS) + m.measured.Random.FirstGets*w.S3FirstGetMS + extra)
 	f.getsEach = (f.reads+beyond)*(1-f.cold) + f.cold*m.measured.Random.FirstGets
-	f.computeEach = f.cold*r.compute(cold) + (1-f.cold)*(f.reads*r.compute(warm+w.S3GetMS+beyond*w.S3GetMS)+(1-f.reads)*r.compute(warm+beyond*w.S3GetMS))
+	f.computeEach = f.cold*start + (1-f.cold)*(f.reads*r.compute(warm+w.S3GetMS+beyond*w.S3GetMS)+(1-f.reads)*r.compute(warm+beyond*w.S3GetMS))
 	return f
+}
+
+// cold is, by Poisson, the share of draws before which nobody came for as long as an environment is kept.
+func (m *model) cold(draws float64) float64 {
+	return math.Exp(-draws / month * m.work.IdleMinutes * 60)
+}
+
+// asking is the GB-s of a draw, mean, that asks a store for so many ms each time, and keeps nothing in memory.
+func (m *model) asking(draws, ms float64) float64 {
+	r, cold := m.measured.Random.work, m.cold(draws)
+	return cold*r.compute(r.atShare(m.measured.Random.InitCPUMS)+ms) + (1-cold)*r.compute(r.atShare(r.CPUMS)+ms)
 }
 
 // upload interpolates between what was measured of JPEGs.
@@ -145,44 +164,78 @@ func charged(calls map[string]float64) usage {
 	return usage{s3Reads: calls["GET"] + calls["HEAD"], s3Writes: calls["PUT"] + calls["LIST"]}
 }
 
-// others is what does not depend on draws: uploads, upkeep, storage.
-func (m *model) others() usage {
-	u := usage{s3Storage: m.work.Pictures * m.work.PictureBytes / gigabyte, alarms: m.alarms, metrics: m.work.Metrics}
-	up := m.upload(m.work.PictureBytes)
+// photos is what does not depend on draws and any way to build it needs: storage, alarms, metrics, and uploads, each of which waits so
+// many ms for an index.
+func (m *model) photos(wait float64) usage {
+	w := m.work
+	u := usage{s3Storage: w.Pictures * w.PictureBytes / gigabyte, alarms: m.alarms - m.indexAlarms, metrics: w.Metrics - w.IndexMetrics}
+	up := m.upload(w.PictureBytes)
+	calls := map[string]float64{}
+	for method, n := range up.Calls {
+		calls[method] = max(0, n-w.IndexCallsOfAnUpload[method])
+	}
 	u.add(usage{
-		edgeRequests: 1, edgeFunctions: 1, lambdaRequests: 1, apiRequests: math.Ceil(m.work.PictureBytes / apiUnit),
-		lambdaCompute: up.compute(up.atShare(up.CPUMS) + m.work.waits(up.Calls)), logs: (m.work.UploadLogBytes + m.work.PlatformLogBytes) / gigabyte,
-	}, m.work.Uploads)
-	u.add(charged(up.Calls), m.work.Uploads)
+		edgeRequests: 1, edgeFunctions: 1, lambdaRequests: 1, apiRequests: math.Ceil(w.PictureBytes / apiUnit),
+		lambdaCompute: up.compute(up.atShare(up.CPUMS) + w.waits(calls) + wait), logs: (w.UploadLogBytes + w.PlatformLogBytes) / gigabyte,
+	}, w.Uploads)
+	u.add(charged(calls), w.Uploads)
+	return u
+}
+
+// own is photos with the service's own index: its part of each upload, and upkeep each minute.
+func (m *model) own() usage {
+	w := m.work
+	u := m.photos(w.waits(w.IndexCallsOfAnUpload))
+	u.add(usage{alarms: m.indexAlarms, metrics: w.IndexMetrics}, 1)
+	u.add(charged(w.IndexCallsOfAnUpload), w.Uploads)
 	tend := m.measured.Tend
 	minutes := month / 60
-	u.add(usage{lambdaRequests: 1, lambdaCompute: tend.compute(tend.atShare(tend.CPUMS) + m.work.waits(tend.Calls)), logs: m.work.PlatformLogBytes / gigabyte}, minutes)
+	u.add(usage{lambdaRequests: 1, lambdaCompute: tend.compute(tend.atShare(tend.CPUMS) + w.waits(tend.Calls)), logs: w.PlatformLogBytes / gigabyte}, minutes)
 	u.add(charged(tend.Calls), minutes)
 	return u
 }
 
 // petpick is the service as it is.
 func (m *model) petpick(draws float64) usage {
-	f, w := m.fleetOf(draws, 0), m.work
-	u := m.others()
-	u.add(m.pictures(), draws)
+	f := m.fleetOf(draws, 0)
+	u := m.own()
+	u.add(m.answers(draws), 1)
+	u.add(usage{lambdaCompute: f.computeEach, s3Reads: f.getsEach}, draws)
+	return u
+}
+
+// answers are the redirects and the pictures that they lead to, but for the function's time.
+func (m *model) answers(draws float64) usage {
+	w := m.work
+	asked := 1 - w.BrowserHitRatio
+	u := usage{}
+	u.add(m.invocations(), draws)
+	u.add(usage{edgeBytes: m.measured.Random.AnswerBytes / gigabyte}, draws)
 	u.add(usage{
-		edgeRequests: 1, edgeBytes: (m.measured.Random.AnswerBytes + w.CloudFrontHeaderBytes) / gigabyte,
-		lambdaRequests: 1, lambdaCompute: f.computeEach, s3Reads: f.getsEach,
+		edgeRequests: asked, edgeBytes: asked * (w.PictureBytes + w.CloudFrontHeaderBytes) / gigabyte, s3Reads: asked * (1 - m.found(draws)),
 	}, draws)
+	return u
+}
+
+// invocations is what any answer of the function takes, but for its time and its body.
+func (m *model) invocations() usage {
+	w := m.work
+	u := usage{edgeRequests: 1, edgeBytes: w.CloudFrontHeaderBytes / gigabyte, lambdaRequests: 1}
 	if m.platformLogs {
-		u[logs] += draws * w.PlatformLogBytes / gigabyte
+		u[logs] = w.PlatformLogBytes / gigabyte
 	}
 	return u
 }
 
-// pictures is what a draw's picture takes once it is known which.
-func (m *model) pictures() usage {
-	w := m.work
-	asked := 1 - w.BrowserHitRatio
-	return usage{
-		edgeRequests: asked, edgeBytes: asked * (w.PictureBytes + w.CloudFrontHeaderBytes) / gigabyte, s3Reads: asked * (1 - w.EdgeHitRatio),
+// found is the share of pictures that the edge has when it is asked for them: no more than one cache that forgets nothing would have in a month
+// that begins without, of pictures that are drawn equally often. The first question for a picture finds nothing, and by Poisson
+// 1 - exp(-x) of them are asked for at all, x times on average.
+func (m *model) found(draws float64) float64 {
+	x := draws * (1 - m.work.BrowserHitRatio) / m.work.Pictures
+	if x == 0 {
+		return 0
 	}
+	return min(m.work.EdgeHitRatio, 1+math.Expm1(-x)/x)
 }
 
 // way is a way to build it.
@@ -191,49 +244,84 @@ type way struct {
 	use       func(m *model, draws float64) usage
 }
 
+const throughLambda = "bytes through Lambda"
+
 var ways = []way{
 	{"petpick", "", (*model).petpick},
-	{"bytes through Lambda", "the function answers with the picture (`format=image`): one request at the edge a draw instead of two, but nothing is cached there or in browsers, the function reads each picture from S3, and a viewer waits for that", (*model).throughLambda},
+	{throughLambda, "the function answers with the picture (`format=image`): one request at the edge a draw instead of two, but nothing is cached there or in browsers, the function reads each picture from S3, and a viewer waits for that", (*model).throughLambda},
 	{"API Gateway for /random", "an HTTP API in place of the function URL", func(m *model, draws float64) usage {
 		u := m.petpick(draws)
 		u[apiRequests] += draws
 		return u
 	}},
-	{"index in DynamoDB", "one eventually consistent read a draw, the least there is, in place of the index in memory; one write an upload", (*model).dynamo},
-	{"LIST for each request", "the label is listed for each draw, 1,000 keys a call; no weights", (*model).lists},
+	{"index in DynamoDB, one read", "one eventually consistent read a draw and one write an upload, the least there is, in place of the index in memory, its upkeep, and its part of uploads, metrics and alarms. " +
+		"It is a lower bound that cannot keep the promise: one read of a random key prefers pictures behind wide gaps; of densely numbered pictures it is exact for equal weights only, and who removes one must renumber another; " +
+		"rejection by weight takes as many reads as the largest weight is times the mean one", (*model).dynamo},
+	{"index in DynamoDB, by weight", "what exact draws under change need: a tree of sums of weights, in items of 4 KB. A draw descends by one strongly consistent read a level (and again when a level has changed meanwhile, which is not counted); " +
+		"a change writes one item of each level in a transaction, so that all changes of a label meet in one item", (*model).dynamoTree},
+	{"LIST for each request", "the label is listed for each draw, 1,000 keys a call; no index and no weights", (*model).lists},
 }
 
 func (m *model) throughLambda(draws float64) usage {
-	w, image := m.work, m.measured.Image
-	f := m.fleetOf(draws, 0)
-	u := m.others()
-	u.add(usage{
-		edgeRequests: 1, edgeBytes: (w.PictureBytes + w.CloudFrontHeaderBytes) / gigabyte, lambdaRequests: 1, s3Reads: 1 + f.getsEach,
-		lambdaCompute: image.compute(image.atShare(image.CPUMS) + w.S3GetMS),
-	}, draws)
-	if m.platformLogs {
-		u[logs] += draws * w.PlatformLogBytes / gigabyte
-	}
+	w, r, image := m.work, m.measured.Random.work, m.measured.Image
+	f := m.fleetOf(draws, image.atShare(image.CPUMS)-r.atShare(r.CPUMS)+w.S3GetMS)
+	u := m.own()
+	u.add(m.invocations(), draws)
+	u.add(usage{edgeBytes: w.PictureBytes / gigabyte, s3Reads: 1 + f.getsEach, lambdaCompute: f.computeEach}, draws)
 	return u
 }
 
 func (m *model) dynamo(draws float64) usage {
-	u := m.petpick(draws)
-	f := m.fleetOf(draws, 0)
-	r := m.measured.Random
-	u[s3Reads] -= draws * f.getsEach
-	u[lambdaCompute] += draws * (r.compute(r.atShare(r.CPUMS)+m.work.DynamoDBMS) - f.computeEach)
-	u.add(usage{dynamoReads: 0.5}, draws)
+	ms := m.work.DynamoDBMS
+	u := m.photos(ms)
+	u.add(m.answers(draws), 1)
+	u.add(usage{lambdaCompute: m.asking(draws, ms), dynamoReads: 0.5}, draws) // eventually consistent: half a unit
 	u.add(usage{dynamoWrites: 1}, m.work.Uploads)
 	return u
 }
 
-func (m *model) lists(draws float64) usage {
-	u := m.petpick(draws)
-	f := m.fleetOf(draws, 0)
-	r, pages := m.measured.Random, math.Ceil(m.work.Pictures/m.work.Labels/1000)
-	u[s3Reads] -= draws * f.getsEach
-	u[lambdaCompute] += draws * (r.compute(r.atShare(r.CPUMS)+pages*m.work.S3ListMS) - f.computeEach)
-	u[s3Writes] += draws * pages
+// levels of a tree of sums over a label's pictures.
+func (m *model) levels() float64 {
+	return max(1, math.Ceil(math.Log(m.work.Pictures/m.work.Labels)/math.Log(m.work.DynamoDBSumsAnItem)))
+}
+
+func (m *model) dynamoTree(draws float64) usage {
+	ms := m.levels() * m.work.DynamoDBMS
+	u := m.photos(ms + m.work.DynamoDBMS) // the levels are read, and then written at once
+	u.add(m.answers(draws), 1)
+	u.add(usage{lambdaCompute: m.asking(draws, ms), dynamoReads: m.levels()}, draws)
+	// An upload reads the levels, and writes them: a unit for each KB, twice in a transaction.
+	u.add(usage{dynamoReads: m.levels(), dynamoWrites: m.levels() * 4 * 2}, m.work.Uploads)
 	return u
+}
+
+func (m *model) lists(draws float64) usage {
+	pages := math.Ceil(m.work.Pictures / m.work.Labels / 1000)
+	u := m.photos(0)
+	u.add(m.answers(draws), 1)
+	u.add(usage{lambdaCompute: m.asking(draws, pages*m.work.S3ListMS), s3Writes: pages}, draws)
+	return u
+}
+
+// breakEven is the share of drawn pictures in viewers' caches from which on the service costs no more than bytes through Lambda, which no
+// browser keeps; 1 where it always costs more.
+func (m *model) breakEven(draws float64) float64 {
+	cost := func(ratio float64) float64 {
+		c := *m
+		c.work.BrowserHitRatio = ratio
+		return total(c.prices.bill(c.petpick(draws)))
+	}
+	other := total(m.prices.bill(m.throughLambda(draws)))
+	if cost(0) <= other {
+		return 0
+	}
+	low, high := 0.0, 1.0
+	for range 40 {
+		if middle := (low + high) / 2; cost(middle) > other {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
 }

@@ -2,9 +2,13 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
+	"time"
 )
 
 // prices is what AWS takes.
@@ -12,17 +16,26 @@ type prices struct {
 	Currency string  `json:"currency"`
 	Prices   []price `json:"prices"`
 	Plans    []plan  `json:"plans"`
+	// PlanSlack is by what share of its allowance a month may be over a plan's.
+	PlanSlack    float64 `json:"plan_slack"`
+	PlanSlackWhy string  `json:"plan_slack_why"`
+}
+
+// origin is where a price is from.
+type origin struct {
+	Date   string `json:"date"`   // year and month
+	Source string `json:"source"` // the document that has it
+	Known  string `json:"known"`  // how the document was read
 }
 
 // price is of one thing that is metered each month.
 type price struct {
-	Name   string  `json:"name"`
-	Item   string  `json:"item"` // as tables call it
-	Unit   string  `json:"unit"`
-	Free   float64 `json:"free"` // units that are always free
-	Tiers  []tier  `json:"tiers"`
-	Date   string  `json:"date"`
-	Source string  `json:"source"`
+	Name  string  `json:"name"`
+	Item  string  `json:"item"` // as tables call it
+	Unit  string  `json:"unit"`
+	Free  float64 `json:"free"` // units that are always free
+	Tiers []tier  `json:"tiers"`
+	origin
 }
 
 // tier is the price of a unit up to so many; the last tier has no end. The free units count.
@@ -37,8 +50,7 @@ type plan struct {
 	USD      float64 `json:"usd"`
 	Requests float64 `json:"requests"`
 	GB       float64 `json:"gb"`
-	Date     string  `json:"date"`
-	Source   string  `json:"source"`
+	origin
 }
 
 // The names that the model uses.
@@ -54,21 +66,54 @@ const (
 // check refuses a price that nobody can check.
 func (p *prices) check() error {
 	for _, x := range p.Prices {
-		if x.Date == "" || x.Source == "" || x.Item == "" || len(x.Tiers) == 0 {
-			return fmt.Errorf("prices.json: %q has no date, source, item or tier", x.Name)
-		}
-		for i, t := range x.Tiers {
-			if last := i == len(x.Tiers)-1; last != (t.UpTo == 0) || i > 0 && !last && t.UpTo <= x.Tiers[i-1].UpTo {
-				return fmt.Errorf("prices.json: the tiers of %q are not in order", x.Name)
-			}
+		if err := x.check(); err != nil {
+			return fmt.Errorf("prices.json: %q: %w", x.Name, err)
 		}
 	}
-	for _, x := range p.Plans {
-		if x.Date == "" || x.Source == "" {
-			return fmt.Errorf("prices.json: the plan %q has no date or source", x.Name)
+	for i, x := range p.Plans {
+		err := x.check()
+		if err == nil && (x.Requests <= 0 || x.GB <= 0 || x.USD < 0) {
+			err = errors.New("requests and GB must be above 0, USD not below")
 		}
+		if err == nil && i > 0 && (x.USD <= p.Plans[i-1].USD || x.Requests <= p.Plans[i-1].Requests || x.GB < p.Plans[i-1].GB) {
+			err = errors.New("not larger and dearer than the plan before")
+		}
+		if err != nil {
+			return fmt.Errorf("prices.json: plan %q: %w", x.Name, err)
+		}
+	}
+	if p.PlanSlack < 0 || p.PlanSlack > 0.05 || p.PlanSlackWhy == "" {
+		return errors.New("prices.json: plan_slack must be from 0 to 0.05, and have a reason")
 	}
 	return nil
+}
+
+func (o origin) check() error {
+	if _, err := time.Parse("2006-01", o.Date); err != nil {
+		return fmt.Errorf("date: %w", err)
+	}
+	if at, err := url.Parse(o.Source); err != nil || at.Scheme != "https" || at.Host == "" || strings.ContainsAny(o.Source, " ,") {
+		return fmt.Errorf("source %q is not one https URL", o.Source)
+	}
+	if o.Known == "" {
+		return errors.New("it is not said how the source was read")
+	}
+	return nil
+}
+
+func (p price) check() error {
+	if p.Item == "" || p.Unit == "" || len(p.Tiers) == 0 || p.Free < 0 {
+		return errors.New("no item, unit or tier, or less than nothing free")
+	}
+	for i, t := range p.Tiers {
+		if last := i == len(p.Tiers)-1; last != (t.UpTo == 0) || i > 0 && !last && t.UpTo <= p.Tiers[i-1].UpTo {
+			return errors.New("the tiers are not in order")
+		}
+		if t.USD <= 0 {
+			return errors.New("a tier costs nothing")
+		}
+	}
+	return p.origin.check()
 }
 
 // of is what n units cost.
@@ -117,11 +162,13 @@ func total(bill map[string]float64) (usd float64) {
 	return usd
 }
 
-// flat is the cheapest plan that the month fits, and the cost with it instead of CloudFront's own charges.
+// flat is the cheapest plan that the month fits, but for the slack, and the cost with it instead of CloudFront's own charges.
 func (p *prices) flat(u usage) (name string, usd float64, ok bool) {
 	bill := p.bill(u)
 	rest := total(bill) - bill[edgeBytes] - bill[edgeRequests] - bill[edgeFunctions]
-	fits := slices.DeleteFunc(slices.Clone(p.Plans), func(x plan) bool { return u[edgeRequests] > x.Requests || u[edgeBytes] > x.GB })
+	fits := slices.DeleteFunc(slices.Clone(p.Plans), func(x plan) bool {
+		return u[edgeRequests] > x.Requests*(1+p.PlanSlack) || u[edgeBytes] > x.GB*(1+p.PlanSlack)
+	})
 	if len(fits) == 0 {
 		return "", 0, false
 	}

@@ -25,7 +25,7 @@ const (
 type lambda struct {
 	mu          sync.Mutex
 	bucket      *bucket
-	idle        []*index.Index
+	idle        []index.All
 	count, most int // environments, and how many the account may have
 	began       time.Time
 	requests    counter
@@ -33,7 +33,7 @@ type lambda struct {
 }
 
 // take returns an environment, and whether it has to start first; nil when Lambda says 429.
-func (l *lambda) take() (x *index.Index, cold bool) {
+func (l *lambda) take() (x index.All, cold bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.requests.add() > perEnvironment*l.most {
@@ -52,7 +52,7 @@ func (l *lambda) take() (x *index.Index, cold bool) {
 	return environment(l.bucket), true
 }
 
-func (l *lambda) give(x *index.Index) {
+func (l *lambda) give(x index.All) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.idle = append(l.idle, x)
@@ -71,8 +71,7 @@ type crowd struct {
 func flash(t *testing.T, perSecond, most int, start, draw time.Duration, seconds int) (c crowd) {
 	c = crowd{perSecond: perSecond, most: most, answered: make([]int, seconds), refused: make([]int, seconds)}
 	synctest.Test(t, func(t *testing.T) {
-		b := newBucket()
-		add(t, environment(b), first)
+		b := newBucket(t)
 		l := &lambda{bucket: b, most: most, began: time.Now(), start: start, draw: draw}
 		l.requests.began = l.began
 		var mu sync.Mutex
@@ -92,7 +91,7 @@ func flash(t *testing.T, perSecond, most int, start, draw time.Duration, seconds
 					time.Sleep(placement + l.start)
 				}
 				time.Sleep(l.draw)
-				_, err := x.Draw(t.Context(), source{})
+				_, err := x[label()].Draw(t.Context(), source{})
 				took := time.Since(came)
 				l.give(x)
 				mu.Lock()
@@ -112,7 +111,7 @@ func flash(t *testing.T, perSecond, most int, start, draw time.Duration, seconds
 		}
 		wg.Wait()
 		time.Sleep(landed)
-		c.environments, c.root = l.count, slices.Max(b.reads.bySecond)
+		c.environments, c.root = l.count, b.reads.busiest()
 	})
 	slices.Sort(c.firsts)
 	slices.Sort(c.waits)
