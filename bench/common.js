@@ -45,11 +45,12 @@ export function arrivals(name, exec, perSecond, more) {
 const lasts = {};
 
 // settings are the options of a script: one wrong answer fails the run, and so does being slow or unable to send what was asked for. So does
-// a scenario that checked nothing: its rate is 0.
+// a scenario that asked nothing; to k6 a rate of nothing is a good one.
 export function settings(scenarios, limits) {
   const checked = {};
   for (const [name, s] of Object.entries(scenarios)) {
     checked[`checks{scenario:${name}}`] = ['rate==1'];
+    checked[`http_reqs{scenario:${name}}`] = ['count>0'];
     lasts[name] = s.stages ? s.stages.reduce((sum, stage) => sum + secondsOf(stage.duration), 0) : secondsOf(s.duration);
   }
   return {
