@@ -69,8 +69,8 @@ func write(cfg config, conditions page.Conditions, ways []*way, edge edgeResult)
 		"shown, with the least and the most. petpick is `petpick serve`: the edge that imitates CloudFront, the function's event and back, and the "+
 		"function itself. Latencies are those of a server that is kept as busy as it can be.\n\n", cfg.clients, cfg.rounds, cfg.seconds)
 	b.WriteString(page.Table([]string{"", "requests/s", "p50 ms", "p99 ms", "CPU µs a request: its process", "other processes"}, rateRows(ways)))
-	fmt.Fprintf(&b, "\nThe S3 server of LIST and of weights.json is the one within `petpick serve`, on the same core. What it takes is under other processes, and most of what a LIST takes is that: "+
-		"it opens each picture on the disk for its part of the list. On AWS S3 would bear it, and the caller would wait for S3 instead.\n\n")
+	fmt.Fprintf(&b, "\nThe S3 server of LIST and of weights.json is the one within `petpick serve`, on the same core: what it takes is under other processes. "+
+		"On AWS S3 would bear that, and the caller would wait for S3 instead.\n\n")
 	fmt.Fprintf(&b, "![requests a second](%s.svg)\n\n## Bars\n\nA ratio is of two ways in the same round.\n\n", filepath.Base(cfg.out))
 	var missed error
 	var rows [][]string
