@@ -9,7 +9,8 @@ const slow = [`p(99)<${c.p99}`];
 const peak = { draws: { executor: 'constant-vus', exec: 'draws', vus: 16, duration: c.duration } };
 
 export const options = __ENV.MODE === 'peak' ? c.settings(peak, {}) : c.settings(
-  Object.assign(c.arrivals('draws', 'draws', c.rate), c.arrivals('uploads', 'uploads', Number(__ENV.RATE_UPLOADS || 0.2))),
+  // All connections from the beginning on: more of them in a slow moment, which stay, would be taken for a leak of descriptors.
+  Object.assign(c.arrivals('draws', 'draws', c.rate, { preAllocatedVUs: 400 }), c.arrivals('uploads', 'uploads', Number(__ENV.RATE_UPLOADS || 0.2))),
   { 'http_req_duration{scenario:draws}': slow, 'http_req_duration{part:second}': slow, 'http_req_duration{part:last}': slow });
 export const handleSummary = c.summary;
 
@@ -22,6 +23,6 @@ export function draws() {
 
 export function uploads() {
   exec.vu.tags.part = 'upload';
-  const p = c.upload(c.anyLabel(), 1, 64, 48);
+  const p = c.upload(c.anyLabel(), 0, 64, 48); // no draw leads to it, so that it may be removed at once
   if (p && !c.keep) c.remove(p);
 }
