@@ -116,7 +116,7 @@ func TestChoose(t *testing.T) {
 		{"", "", false, 30, "random,upload,mixed,spike,soak"}, {"https://x", "t", false, 30, "random,upload,mixed,spike,soak"}, {"https://x", "", false, 30, "random,spike"},
 		{"https://x", "", true, 30, ""}, {"", "", true, 7200, "random,upload,mixed,spike,soak"}, {"", "", false, maxSeconds + 1, ""},
 	} {
-		got, err := config{url: c.url, soak: c.soak, seconds: c.seconds, scripts: "random,upload,mixed,spike,soak"}.choose(c.token)
+		got, err := config{url: c.url, token: c.token, soak: c.soak, seconds: c.seconds, scripts: "random,upload,mixed,spike,soak"}.choose()
 		if strings.Join(got, ",") != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%+v: %q, %v", c, got, err)
 		}

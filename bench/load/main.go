@@ -26,6 +26,7 @@ import (
 
 type config struct {
 	binary, k6, url, out, command string
+	token                         string // for url
 	scripts                       string // comma-separated
 	pictures, rate, seconds       int
 	soak                          bool
@@ -44,6 +45,7 @@ func main() {
 	flag.IntVar(&cfg.seconds, "seconds", 30, "seconds of each script")
 	flag.BoolVar(&cfg.soak, "soak", false, "only soak.js, at half of what the service can do, with a verdict on drift")
 	flag.Parse()
+	cfg.token = os.Getenv("TOKEN")
 	limit := 10 * time.Minute
 	if cfg.soak {
 		limit += time.Duration(cfg.seconds) * time.Second
@@ -113,7 +115,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	if err != nil {
 		return err
 	}
-	chosen, err := cfg.choose(os.Getenv("TOKEN"))
+	chosen, err := cfg.choose()
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func run(ctx context.Context, cfg config) (err error) {
 		o, err := r.script(ctx, name, r.environment(name))
 		all = append(all, o)
 		failed = errors.Join(failed, o.err, err)
-		if err != nil { // k6 has died, or the service
+		if err != nil || ctx.Err() != nil { // k6 has died, or the service
 			break
 		}
 	}
@@ -155,18 +157,22 @@ func run(ctx context.Context, cfg config) (err error) {
 	return failed
 }
 
-// choose leaves out what uploads when there is no token for a host elsewhere.
-func (cfg config) choose(token string) (scripts []string, err error) {
+// drawsOnly: a host elsewhere takes uploads with a token alone.
+func (cfg config) drawsOnly() bool { return cfg.url != "" && cfg.token == "" }
+
+// choose leaves out what uploads where that is not possible.
+func (cfg config) choose() (scripts []string, err error) {
 	if !cfg.soak && cfg.seconds > maxSeconds {
 		return nil, fmt.Errorf("%d seconds of each script are too long: at most %d", cfg.seconds, maxSeconds)
 	}
 	scripts = strings.Split(cfg.scripts, ",")
-	if cfg.url == "" || token != "" {
+	if !cfg.drawsOnly() {
 		return scripts, nil
 	}
 	if cfg.soak {
 		return nil, errors.New("soak.js uploads: TOKEN is not set")
 	}
+	fmt.Fprintln(os.Stderr, "TOKEN is not set: the scripts that upload are left out")
 	return slices.DeleteFunc(scripts, func(name string) bool { return !slices.Contains(withoutToken, name) }), nil
 }
 

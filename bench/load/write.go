@@ -49,8 +49,8 @@ func write(cfg config, st *stand, all []outcome, failed error) error {
 	fmt.Fprintf(&b, "Each script ran for %d s (random.js: three times that, a kind at a time; spike.js: 12 s more), at up to %d draws a second: a rate that is held, whatever the answers take, "+
 		"and not the most that can be done. \"A second\" is of the seconds that a scenario was to last, where a row is all of a scenario. "+
 		"Latencies are in ms, as k6 sees them. Each request was checked: %s\n\n", cfg.seconds, cfg.rate, checked(all))
-	if left := leftOut(cfg, all); st.service == nil && len(left) > 0 {
-		fmt.Fprintf(&b, "Left out: %s.\n\n", strings.Join(left, ", "))
+	if cfg.drawsOnly() {
+		b.WriteString("There was no TOKEN: the scripts that upload were left out.\n\n")
 	}
 	rows, latencies := latencies(all)
 	b.WriteString(page.Table([]string{"", "requests", "a second", "p50", "p90", "p95", "p99", "max"}, rows))
@@ -68,16 +68,6 @@ func target(cfg config, failed error) string {
 		return cfg.out + "-failed"
 	}
 	return cfg.out
-}
-
-// leftOut are the scripts that were asked for and not run.
-func leftOut(cfg config, all []outcome) (left []string) {
-	for name := range strings.SplitSeq(cfg.scripts, ",") {
-		if !slices.ContainsFunc(all, func(o outcome) bool { return o.script == name }) {
-			left = append(left, name+".js")
-		}
-	}
-	return left
 }
 
 // latencies are the rows of all durations, and a chart of them.

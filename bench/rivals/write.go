@@ -109,7 +109,7 @@ func (res edgeResult) write(b *strings.Builder) {
 		{"from nginx's cache", fmt.Sprintf("%s: hit ratio %.3f", page.Number(float64(res.hits)), per(float64(res.hits)))},
 		{"passed on to petpick's edge", page.Number(float64(res.misses))},
 		{"GETs of pictures that reached S3", page.Number(float64(res.gets))},
-		{"answers of GET /random", page.Number(float64(res.draws))},
+		{"answers of GET /random, the first to see that nginx is there", page.Number(float64(res.draws))},
 		{"bytes in their bodies", page.Number(float64(res.drawBytes))},
 		{"CPU of petpick, its edge and functions, for each picture served", fmt.Sprintf("%.0f µs", per(float64(res.service.Microseconds())))},
 		{"CPU of the S3 server and of what counts its calls, likewise", fmt.Sprintf("%.0f µs", per(float64(res.store.Microseconds())))},
