@@ -161,6 +161,20 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageOfAHostElsewhere says what was left out, and has nothing of the service's process.
+func TestPageOfAHostElsewhere(t *testing.T) {
+	for token, left := range map[string]bool{"": true, "t": false} {
+		cfg := config{out: filepath.Join(t.TempDir(), "x"), url: "https://pets.example", token: token}
+		if err := write(cfg, &stand{url: cfg.url}, []outcome{half()}, nil); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(cfg.out + ".md")
+		if err != nil || strings.Contains(string(text), "There was no TOKEN") != left || strings.Contains(string(text), "The service meanwhile") || !strings.Contains(string(text), "against https://pets.example;") {
+			t.Errorf("token %q: %v:\n%s", token, err, text)
+		}
+	}
+}
+
 // TestThroughput: 200 answers a second while there were any, and no point where k6 did not tell.
 func TestThroughput(t *testing.T) {
 	c := throughput([]outcome{half()})
