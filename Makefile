@@ -69,7 +69,7 @@ fuzz: ## each fuzz target for FUZZTIME (5s)
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
 
-bench: build/petpick $(K6) ## load on the whole service by k6, as a dated page with charts in bench/results; RATE=200 SECONDS=30, or BASE_URL=https://… TOKEN=…
+bench: build/petpick $(K6) ## load on the whole service by k6, as a dated page with charts in bench/results; RATE=200 SECONDS=30, or BASE_URL=https://…, with TOKEN=… for uploads
 	go run ./bench/load -k6 $(K6) -rate $(RATE) -seconds $(SECONDS) -url "$(BASE_URL)" -out $(RESULTS)-load
 
 bench-smoke: build/petpick $(K6) ## every k6 script for 3 s: what is answered, and not how fast; no page

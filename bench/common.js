@@ -4,6 +4,7 @@
 //   RATE       iterations a second      DURATION   such as 30s
 //   LABELS     cat,dog                  P99        the slowest that one draw in a hundred may be, in ms (250)
 //   MAX_DROPPED  requests that may not be sent in time (0)
+//   KEEP=yes   leaves what was uploaded there; without it, it is removed again
 //   SUMMARY    a file for all metrics, as JSON
 import http from 'k6/http';
 import { check } from 'k6';
@@ -15,6 +16,15 @@ export const labels = (__ENV.LABELS || 'cat,dog').split(',');
 export const rate = Number(__ENV.RATE || 50);
 export const duration = __ENV.DURATION || '30s';
 export const p99 = Number(__ENV.P99 || 250);
+export const keep = __ENV.KEEP === 'yes';
+
+// secondsOf a duration such as 90s or 1m30s.
+export function secondsOf(text) {
+  const m = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text);
+  if (!m || !text) throw new Error(`DURATION=${text} is not like 30s, 2m or 1h30m`);
+  return 3600 * Number(m[1] || 0) + 60 * Number(m[2] || 0) + Number(m[3] || 0);
+}
+export const seconds = secondsOf(duration);
 
 export function needToken() {
   if (!token) throw new Error('TOKEN is not set: this script uploads');
@@ -31,13 +41,22 @@ export function arrivals(name, exec, perSecond, more) {
   };
 }
 
-// settings are the options of a script: one wrong answer fails the run, and so does being slow or unable to send what was asked for.
+// lasts is how many seconds each scenario is meant to last: k6's summary does not tell.
+const lasts = {};
+
+// settings are the options of a script: one wrong answer fails the run, and so does being slow or unable to send what was asked for. So does
+// a scenario that asked nothing; to k6 a rate of nothing is a good one.
 export function settings(scenarios, limits) {
+  const checked = {};
+  for (const [name, s] of Object.entries(scenarios)) {
+    checked[`checks{scenario:${name}}`] = ['rate==1'];
+    checked[`http_reqs{scenario:${name}}`] = ['count>0'];
+    lasts[name] = s.stages ? s.stages.reduce((sum, stage) => sum + secondsOf(stage.duration), 0) : secondsOf(s.duration);
+  }
   return {
     scenarios,
-    thresholds: Object.assign({ checks: ['rate==1'], dropped_iterations: [`count<=${Number(__ENV.MAX_DROPPED || 0)}`], http_req_failed: ['rate==0'] }, limits),
+    thresholds: Object.assign({ checks: ['rate==1'], dropped_iterations: [`count<=${Number(__ENV.MAX_DROPPED || 0)}`], http_req_failed: ['rate==0'] }, checked, limits),
     summaryTrendStats: ['avg', 'min', 'med', 'p(90)', 'p(95)', 'p(99)', 'max', 'count'],
-    batchPerHost: 6, // as many connections as a browser opens to a host by HTTP/1.1
     noConnectionReuse: false,
     discardResponseBodies: false,
   };
@@ -74,6 +93,7 @@ export function checkDraw(r, label) {
   return r.headers.Location;
 }
 export const draw = (label) => checkDraw(http.get(drawRequest(label)[1], drawParams), label);
+export const drawAsync = async (label) => checkDraw(await http.asyncRequest(...drawRequest(label)), label);
 
 const types = { jpg: 'image/jpeg', png: 'image/png', webp: 'image/webp' };
 const magic = {
@@ -104,6 +124,7 @@ export function picture(path) {
   checkPicture(r, path);
   return r;
 }
+export const pictureAsync = async (path) => checkPicture(await http.asyncRequest(...pictureRequest(path)), path);
 
 const authorized = (name, more) => Object.assign({ headers: Object.assign({ Authorization: `Bearer ${token}` }, more), tags: { name } });
 const record = (r) => { try { return r.json(); } catch { return {}; } };
@@ -140,16 +161,24 @@ export function setWeight(p, weight) {
   });
 }
 
-const isGone = http.expectedStatuses(410);
+const isGone = http.expectedStatuses(410), hasNoBytes = http.expectedStatuses(403, 404);
 
 export function remove(p) {
   const r = http.del(`${base}/pets/${p.label}/${p.id}?purge=true&block=false`, null, authorized('DELETE /pets/<label>/<id>'));
   check(r, { 'removal is a 200': () => r.status === 200, 'receipt names the picture': () => record(r).id === p.id && record(r).bytes === 'deleted' });
 }
 
+// checkGone of a picture that was removed: its record says so.
 export function checkGone(p) {
   const r = http.get(`${base}/pets/${p.label}/${p.id}`, { tags: { name: 'GET /pets/<label>/<id>' }, responseCallback: isGone });
   check(r, { 'record of what was removed is a 410': () => r.status === 410, 'as a problem': has('Content-Type', 'application/problem+json') });
+}
+
+// checkNoBytes of a picture that was removed: neither the bucket has it nor, on this machine, the edge. S3 says 403 of what is not there to
+// those who may not list.
+export function checkNoBytes(path) {
+  const r = http.get(base + path, Object.assign({ responseCallback: hasNoBytes }, pictureParams));
+  check(r, { 'bytes of what was removed are gone': () => r.status === 403 || r.status === 404 });
 }
 
 // noise is a PNG of random pixels, not compressed.
@@ -189,7 +218,8 @@ function chunk(name, data) {
   return join([big(data.length), body, big((crc ^ 0xffffffff) >>> 0)]);
 }
 
-// summary is every script's handleSummary: a line for each threshold, and all metrics as JSON where SUMMARY says.
+// summary is every script's handleSummary: a line for each threshold, and all metrics as JSON where SUMMARY says, with the seconds that each
+// scenario was to last.
 export function summary(data) {
   let out = '\n';
   for (const name of Object.keys(data.metrics).sort()) {
@@ -203,5 +233,5 @@ export function summary(data) {
   for (const group of data.root_group.checks || []) {
     if (group.fails) out += `FAILED ${group.name}: ${group.fails} of ${group.fails + group.passes}\n`;
   }
-  return Object.assign({ stdout: out }, __ENV.SUMMARY ? { [__ENV.SUMMARY]: JSON.stringify(data) } : {});
+  return Object.assign({ stdout: out }, __ENV.SUMMARY ? { [__ENV.SUMMARY]: JSON.stringify(Object.assign({ seconds: lasts }, data)) } : {});
 }

@@ -1,10 +1,9 @@
-// Uploads of new pictures, each looked at afterwards: its record, and its bytes. WIDTH and HEIGHT say how large (64 x 48). KEEP=yes leaves the
-// pictures there, as on loopback; elsewhere they are removed again.
+// Uploads of new pictures, each looked at afterwards: its record, and its bytes. WIDTH and HEIGHT say how large (64 x 48). They
+// are removed again, unless KEEP=yes.
 import * as c from './common.js';
 
 c.needToken();
 const width = Number(__ENV.WIDTH || 64), height = Number(__ENV.HEIGHT || 48);
-const keep = c.loopback || __ENV.KEEP === 'yes';
 
 export const options = c.settings(c.arrivals('uploads', 'send', c.rate), { 'http_req_duration{name:POST /upload}': [`p(99)<${Number(__ENV.P99_UPLOAD || 1500)}`] });
 export const handleSummary = c.summary;
@@ -14,5 +13,5 @@ export function send() {
   if (!p) return;
   c.look(p);
   c.picture(c.pathOf(p));
-  if (!keep) c.remove(p);
+  if (!c.keep) c.remove(p);
 }

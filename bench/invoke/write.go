@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -19,12 +18,12 @@ func (f Figures) write(cfg config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(cfg.out+".json", append(text, '\n'), 0o644); err != nil {
+	if err := page.Write(cfg.out+".json", append(text, '\n')); err != nil {
 		return err
 	}
 	date, machine, _ := strings.Cut(f.Machine, ", ")
 	var b strings.Builder
-	fmt.Fprintf(&b, "# What an invocation takes, %s\n\n`make bench-invoke` wrote this: %s; load average at the end %s. ", date, machine, f.Load)
+	fmt.Fprintf(&b, "# What an invocation takes, %s\n\n`make bench-invoke` wrote this: %s; %s. ", date, machine, f.Conditions)
 	fmt.Fprintf(&b, "The bootstraps ran under a Runtime API on loopback, one invocation at a time, with the template's GOMEMLIMIT and GOMAXPROCS=2, built for this machine's "+
 		"processor instead of arm64. CPU is that of the whole process, the runtime's client and garbage collection included; times are from the event to the response, with an S3 server that answers within milliseconds. "+
 		"Lambda gives memory/1,769 MB of a vCPU: \"at its share\" is the CPU divided by that.\n\n## GET /random\n\n")
@@ -65,5 +64,5 @@ func (f Figures) write(cfg config) error {
 		{"CPU", fmt.Sprintf("%.1f ms", f.Tend.CPUMS)}, {"p50", fmt.Sprintf("%.1f ms", f.Tend.P50MS)}, {"peak memory", fmt.Sprintf("%.0f MB", f.Tend.PeakMB)},
 		{"S3 calls", fmt.Sprint(f.Tend.Calls)},
 	}))
-	return os.WriteFile(cfg.out+".md", []byte(b.String()), 0o644)
+	return page.Write(cfg.out+".md", []byte(b.String()))
 }

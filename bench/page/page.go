@@ -2,6 +2,7 @@
 package page
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"math"
@@ -43,7 +44,7 @@ func Machine() string {
 	return fmt.Sprintf("%s, %d virtual cores of %s%s, %s, %s", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), model, memory, runtime.GOOS, runtime.Version())
 }
 
-// Load is the machine's load average now, which says whether others were at work during a measurement.
+// Load is the machine's load average of the last minute.
 func Load() string {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -108,14 +109,20 @@ func Save(p *plot.Plot, caption, name string) error {
 	style := p.Legend.TextStyle
 	style.XAlign = draw.XCenter
 	all.FillText(style, vg.Point{X: all.Center().X, Y: 8}, caption)
-	file, err := os.Create(name)
-	if err != nil {
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
 		return err
 	}
-	if _, err := c.WriteTo(file); err != nil {
+	return Write(name, b.Bytes())
+}
+
+// Write replaces a file at once: a run that is cut off leaves the old one whole.
+func Write(name string, content []byte) error {
+	temporary := name + ".tmp"
+	if err := os.WriteFile(temporary, content, 0o644); err != nil {
 		return err
 	}
-	return file.Close()
+	return os.Rename(temporary, name)
 }
 
 // Line is one line of a chart.
@@ -149,6 +156,9 @@ func (c Chart) Save(caption, name string) error {
 	p.Add(plotter.NewGrid())
 	high := 0.0
 	for i, l := range c.Lines {
+		if len(l.XYs) == 0 {
+			continue
+		}
 		line, points, err := plotter.NewLinePoints(l.XYs)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", name, l.Name, err)

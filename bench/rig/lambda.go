@@ -115,9 +115,7 @@ func StartLambda(ctx context.Context, bootstrap string, f Function, env []string
 		l.Init = at.Sub(began)
 		return l, nil
 	case err := <-l.done:
-		l.done <- err
-		err = fmt.Errorf("%s ended before it asked for work: %w\n%s", bootstrap, err, l.log.String())
-		return nil, errors.Join(err, l.Close())
+		return nil, errors.Join(l.ended(err), l.Close())
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), l.Close())
 	}
@@ -131,6 +129,8 @@ func (l *Lambda) Invoke(ctx context.Context, event any) (answer []byte, took tim
 	}
 	select {
 	case l.next <- invocation{"00000000-0000-0000-0000-000000000000", body}:
+	case err := <-l.done:
+		return nil, 0, l.ended(err)
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
@@ -138,11 +138,25 @@ func (l *Lambda) Invoke(ctx context.Context, event any) (answer []byte, took tim
 	select {
 	case r := <-l.answers:
 		return r.body, r.at.Sub(began), r.err
+	case err := <-l.done:
+		err = l.ended(err)
+		select {
+		case r := <-l.answers: // its last words
+			return r.body, r.at.Sub(began), r.err
+		default:
+			return nil, 0, err
+		}
 	case <-time.After(l.timeout):
 		return nil, 0, fmt.Errorf("no answer within %v\n%s", l.timeout, l.log.String())
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
+}
+
+// ended is the error of a bootstrap that is no more, and leaves that to be read again.
+func (l *Lambda) ended(err error) error {
+	l.done <- err
+	return fmt.Errorf("%s ended by itself, %v\n%s", l.cmd.Path, l.cmd.ProcessState, l.log.String())
 }
 
 // Close ends the environment.

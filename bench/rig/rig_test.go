@@ -2,8 +2,13 @@ package rig_test
 
 import (
 	"context"
+	"net/http"
+	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"petpick/bench/rig"
 	"petpick/infra"
@@ -11,6 +16,66 @@ import (
 	"petpick/src/blob/s3blob"
 	"petpick/src/index"
 )
+
+// TestMain is also a bootstrap, which answers as often as it is told and ends then.
+func TestMain(m *testing.M) {
+	answers, err := strconv.Atoi(os.Getenv("RIG_TEST_ANSWERS"))
+	if err != nil {
+		os.Exit(m.Run())
+	}
+	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/"
+	for i := 0; ; i++ {
+		resp, err := http.Get(api + "next")
+		if err != nil || i == answers {
+			os.Exit(3)
+		}
+		resp.Body.Close()
+		if resp, err = http.Post(api+resp.Header.Get("Lambda-Runtime-Aws-Request-Id")+"/response", "application/json", strings.NewReader("{}")); err != nil {
+			os.Exit(4)
+		}
+		resp.Body.Close()
+		if i+1 == answers && os.Getenv("RIG_TEST_IDLE") == "" {
+			os.Exit(3)
+		}
+	}
+}
+
+// TestBootstrapThatEnds: between two invocations, and during one.
+func TestBootstrapThatEnds(t *testing.T) {
+	for _, env := range [][]string{{"RIG_TEST_ANSWERS=1"}, {"RIG_TEST_ANSWERS=1", "RIG_TEST_IDLE=1"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		l, err := rig.StartLambda(ctx, os.Args[0], rig.Function{Timeout: time.Hour, GoLimit: "off"}, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.Invoke(ctx, "first"); err != nil {
+			t.Errorf("%v: %v", env, err)
+		}
+		for range 2 {
+			if _, _, err := l.Invoke(ctx, "second"); err == nil || !strings.Contains(err.Error(), "ended by itself, exit status 3") {
+				t.Errorf("%v: a bootstrap that has ended: %v", env, err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWithin: what takes too long is ended, and its error says why.
+func TestWithin(t *testing.T) {
+	err := rig.Within(time.Millisecond, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if err == nil || !strings.HasPrefix(err.Error(), "not done within 1ms") {
+		t.Errorf("%v", err)
+	}
+	if err := rig.Within(time.Hour, func(context.Context) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
 
 // TestFill: the index has as many pictures as were asked for, in two sizes of a listing's page, and calls through the endpoint are counted.
 func TestFill(t *testing.T) {

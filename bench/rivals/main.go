@@ -6,7 +6,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -22,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"petpick/bench/page"
 	"petpick/bench/rig"
 )
 
@@ -41,7 +41,7 @@ func main() {
 	flag.StringVar(&cfg.k6, "k6", "build/k6-v1.8.1/k6", "k6, for the pictures behind nginx")
 	flag.StringVar(&cfg.out, "out", "", "the files to write, without extension")
 	flag.IntVar(&cfg.seconds, "seconds", 3, "seconds of each measurement")
-	flag.IntVar(&cfg.rounds, "rounds", 5, "measurements of each way, by turns; the one with the most requests/s is reported")
+	flag.IntVar(&cfg.rounds, "rounds", 5, "measurements of each way, by turns; their median is reported")
 	flag.IntVar(&cfg.clients, "clients", 16, "connections of wrk")
 	flag.IntVar(&cfg.million, "largest", 1_000_000, "pictures in the largest index")
 	flag.IntVar(&cfg.pictureSeconds, "picture-seconds", 15, "seconds of pictures through nginx")
@@ -54,7 +54,7 @@ func main() {
 	case *rival != "":
 		err = serve(*rival, *addr, *endpoint)
 	case cfg.out != "":
-		err = run(context.Background(), cfg)
+		err = rig.Within(10*time.Minute, func(ctx context.Context) error { return run(ctx, cfg) })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "rivals:", err)
@@ -79,27 +79,45 @@ type way struct {
 type measured struct {
 	Requests, Seconds, P50, P99, Max float64
 	Failed                           int
-	// CPU of all servers meanwhile: whoever else uses the machine takes time, but hardly CPU, from a way.
-	CPU time.Duration `json:"-"`
+	// CPU of the way's own process meanwhile, and of all others: of the S3 server, if that is another's.
+	CPU, Others time.Duration `json:"-"`
 }
 
 func (m measured) rate() float64 { return m.Requests / m.Seconds }
 
-// cpu is microseconds a request.
-func (m measured) cpu() float64 { return float64(m.CPU.Microseconds()) / m.Requests }
+// own and others are microseconds of CPU a request, cpu all of them.
+func (m measured) own() float64    { return float64(m.CPU.Microseconds()) / m.Requests }
+func (m measured) others() float64 { return float64(m.Others.Microseconds()) / m.Requests }
+func (m measured) cpu() float64    { return m.own() + m.others() }
 
-// best is the round that was disturbed least: the one with the most requests a second.
-func (w *way) best() measured {
-	return slices.MaxFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.rate(), b.rate()) })
+func (m measured) p50() float64 { return m.P50 }
+func (m measured) p99() float64 { return m.P99 }
+
+// spread is what several rounds gave.
+type spread struct{ low, median, high float64 }
+
+func spreadOf(values []float64) spread {
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	return spread{v[0], (v[(n-1)/2] + v[n/2]) / 2, v[n-1]}
 }
 
-// leastCPU and leastP99 are those of the round that had the least.
-func (w *way) leastCPU() float64 {
-	return slices.MinFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.cpu(), b.cpu()) }).cpu()
+// over is the spread of one figure of a way.
+func (w *way) over(figure func(measured) float64) spread {
+	var values []float64
+	for _, m := range w.rounds {
+		values = append(values, figure(m))
+	}
+	return spreadOf(values)
 }
 
-func (w *way) leastP99() float64 {
-	return slices.MinFunc(w.rounds, func(a, b measured) int { return cmp.Compare(a.P99, b.P99) }).P99
+// ratio divides round by round: what disturbs the machine for a while disturbs both.
+func ratio(a, b *way, figure func(measured) float64) spread {
+	var values []float64
+	for i := range a.rounds {
+		values = append(values, figure(a.rounds[i])/figure(b.rounds[i]))
+	}
+	return spreadOf(values)
 }
 
 func run(ctx context.Context, cfg config) (err error) {
@@ -124,56 +142,60 @@ func run(ctx context.Context, cfg config) (err error) {
 	if err := os.WriteFile(filepath.Join(cfg.dir, "wrk.lua"), script, 0o600); err != nil {
 		return err
 	}
-	ways, service, err := start(ctx, cfg)
-	defer func() {
-		for _, w := range slices.Backward(ways) { // the rivals hold connections to petpick's S3 server
-			err = errors.Join(err, w.process.Stop())
-		}
-	}()
+	conditions, err := page.Quiet(ctx)
 	if err != nil {
 		return err
 	}
-	if err := measure(ctx, cfg, ways); err != nil {
-		return err
+	ways, err := start(ctx, cfg)
+	if err == nil {
+		err = measure(ctx, cfg, ways)
 	}
-	edge, err := throughNginx(ctx, cfg, service, scripts)
+	for _, w := range slices.Backward(ways) { // the rivals hold connections to petpick's S3 server
+		err = errors.Join(err, w.process.Stop())
+	}
 	if err != nil {
 		return err
 	}
-	return write(cfg, ways, edge)
+	edge, err := throughNginx(ctx, cfg, scripts)
+	if err != nil {
+		return err
+	}
+	return write(cfg, conditions, ways, edge)
 }
 
+// realData is the data folder with the pictures that were uploaded.
+func (cfg config) realData() string { return filepath.Join(cfg.dir, "real") }
+
 // start starts all ways; those that idle meanwhile take nothing.
-func start(ctx context.Context, cfg config) (ways []*way, service *rig.Service, err error) {
+func start(ctx context.Context, cfg config) (ways []*way, err error) {
 	add := func(name, url string, p *rig.Process) { ways = append(ways, &way{name: name, url: url, process: p}) }
 	for _, n := range []int{100, 10_000, cfg.million} {
 		data := filepath.Join(cfg.dir, fmt.Sprint(n))
 		if err := rig.Fill(ctx, data, n); err != nil {
-			return ways, nil, err
+			return ways, err
 		}
 		s, err := rig.Serve(ctx, cfg.binary, data, serverCore, nil)
 		if err != nil {
-			return ways, nil, err
+			return ways, err
 		}
 		add(fmt.Sprintf("petpick, %d pictures", n), s.URL+"/random?label=cat", s.Process)
 	}
-	data := filepath.Join(cfg.dir, "real")
-	service, err = rig.Serve(ctx, cfg.binary, data, serverCore, nil)
+	service, err := rig.Serve(ctx, cfg.binary, cfg.realData(), serverCore, nil)
 	if err != nil {
-		return ways, nil, err
+		return ways, err
 	}
 	add(fmt.Sprintf("petpick, %d pictures", small), service.URL+"/random?label=cat", service.Process)
 	weights := func(i int) string { return fmt.Sprint(1 + i%7) }
 	pictures, err := rig.Upload(ctx, service.URL, "dev", "cat", small, 64, 48, weights)
 	if err != nil {
-		return ways, nil, err
+		return ways, err
 	}
-	secret, err := os.ReadFile(filepath.Join(data, "s3-secret"))
+	secret, err := os.ReadFile(filepath.Join(cfg.realData(), "s3-secret"))
 	if err != nil {
-		return ways, nil, err
+		return ways, err
 	}
 	if err := writeWeights(ctx, service.S3Endpoint, string(secret), pictures); err != nil {
-		return ways, nil, err
+		return ways, err
 	}
 	for _, r := range []struct{ kind, name string }{
 		{"constant", "net/http, a constant 302"},
@@ -182,16 +204,16 @@ func start(ctx context.Context, cfg config) (ways []*way, service *rig.Service, 
 	} {
 		url, p, err := startRival(ctx, r.kind, service.S3Endpoint, string(secret))
 		if err != nil {
-			return ways, nil, err
+			return ways, err
 		}
 		add(r.name, url, p)
 	}
 	url, p, err := startNginx(ctx, cfg.dir)
 	if err != nil {
-		return ways, nil, err
+		return ways, err
 	}
 	add("nginx, return 302", url, p)
-	return ways, service, nil
+	return ways, nil
 }
 
 func startRival(ctx context.Context, kind, endpoint, secret string) (url string, p *rig.Process, err error) {
@@ -223,7 +245,7 @@ func measure(ctx context.Context, cfg config, ways []*way) error {
 			if err := answersWell(ctx, w.url); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			before, err := cpuOf(ways)
+			own, all, err := cpuOf(w, ways)
 			if err != nil {
 				return err
 			}
@@ -231,11 +253,12 @@ func measure(ctx context.Context, cfg config, ways []*way) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			after, err := cpuOf(ways)
+			ownAfter, allAfter, err := cpuOf(w, ways)
 			if err != nil {
 				return err
 			}
-			m.CPU = after - before
+			m.CPU = ownAfter - own
+			m.Others = allAfter - all - m.CPU
 			if m.Failed > 0 {
 				return fmt.Errorf("%s: %d requests failed", w.name, m.Failed)
 			}
@@ -248,16 +271,18 @@ func measure(ctx context.Context, cfg config, ways []*way) error {
 	return nil
 }
 
-// cpuOf is what all servers have taken so far: those that idle take next to nothing, and LIST's S3 server is another's process.
-func cpuOf(ways []*way) (sum time.Duration, err error) {
+// cpuOf is what one server and all of them have taken so far: those that idle take next to nothing, and LIST's S3 server is another's process.
+func cpuOf(of *way, ways []*way) (own, all time.Duration, err error) {
 	for _, w := range ways {
 		u, err := w.process.Usage()
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		sum += u.CPU
+		if all += u.CPU; w == of {
+			own = u.CPU
+		}
 	}
-	return sum, nil
+	return own, all, nil
 }
 
 var location = regexp.MustCompile(`^(http://[^/]+)?/(cat|dog)/[0-9a-f]{32}\.(jpg|png|webp)$`)
@@ -280,7 +305,7 @@ func answersWell(ctx context.Context, url string) error {
 }
 
 func wrk(ctx context.Context, cfg config, url string, seconds int) (m measured, err error) {
-	cmd := exec.CommandContext(ctx, "taskset", "-c", clientCore, "wrk", "--threads", "1", "--connections", fmt.Sprint(cfg.clients),
+	cmd := rig.Command(ctx, "taskset", "-c", clientCore, "wrk", "--threads", "1", "--connections", fmt.Sprint(cfg.clients),
 		"--duration", fmt.Sprintf("%ds", seconds), "--timeout", "10s", "--script", filepath.Join(cfg.dir, "wrk.lua"), url)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -3,11 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -79,14 +80,27 @@ func nginxFromTemplate(template []byte, addr, origin, dir string) (string, error
 
 // edgeResult is what pictures through nginx took of what is behind it.
 type edgeResult struct {
-	pictures, hits, misses, draws int
-	bytes                         int64
-	cpu                           time.Duration // of petpick, S3 server included
-	took                          time.Duration
+	pictures, hits, misses int
+	distinct               int   // pictures that were served at least once
+	draws                  int   // answers of GET /random
+	drawBytes              int64 // of their bodies
+	gets                   int   // of pictures from S3, counted on their way
+	service, store         time.Duration
 }
 
-// throughNginx lets k6 draw and follow, with nginx as the edge, its cache empty at the start. How fast is not asked: every answer must be right.
-func throughNginx(ctx context.Context, cfg config, service *rig.Service, scripts string) (res edgeResult, err error) {
+// throughNginx lets k6 draw and follow, with nginx as the edge, its cache empty at the start, and an S3 server whose calls are counted. How fast
+// is not asked: every answer must be right.
+func throughNginx(ctx context.Context, cfg config, scripts string) (res edgeResult, err error) {
+	store, err := rig.OpenStore(ctx, cfg.realData())
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	service, err := rig.Serve(ctx, cfg.binary, filepath.Join(cfg.dir, "served"), serverCore, rig.Environment(), "--s3-endpoint", store.Endpoint())
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, service.Stop()) }()
 	addr, err := rig.FreeAddr()
 	if err != nil {
 		return res, err
@@ -100,25 +114,40 @@ func throughNginx(ctx context.Context, cfg config, service *rig.Service, scripts
 	if err != nil {
 		return res, err
 	}
-	before, err := service.Usage()
-	if err != nil {
-		return res, err
-	}
-	base := strings.TrimSuffix(url, "/random?label=cat")
-	cmd := exec.CommandContext(ctx, "taskset", "-c", clientCore, cfg.k6, "run", "--quiet", "--no-usage-report", filepath.Join(scripts, "random.js"))
-	cmd.Env = append(os.Environ(), "BASE_URL="+base, "MODE=picture", "LABELS=cat", "RATE=300", "P99=10000", "MAX_DROPPED=1000000", fmt.Sprintf("DURATION=%ds", cfg.pictureSeconds))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return res, fmt.Errorf("k6: %w\n%s", err, out)
-	}
-	after, err := service.Usage()
-	if err != nil {
-		return res, err
-	}
-	res.cpu, res.took = after.CPU-before.CPU, after.At.Sub(before.At)
-	if err := p.Stop(); err != nil { // it writes its log to the end
+	err = res.load(ctx, cfg, service, store, strings.TrimSuffix(url, "/random?label=cat"), scripts)
+	if err := errors.Join(err, p.Stop()); err != nil { // it writes its log to the end
 		return res, err
 	}
 	return res, res.readLog(filepath.Join(dir, "access.log"))
+}
+
+// load runs k6, and notes what it took behind nginx.
+func (res *edgeResult) load(ctx context.Context, cfg config, service *rig.Service, store *rig.Store, base, scripts string) error {
+	before, err := service.Usage()
+	if err != nil {
+		return err
+	}
+	own, gets := ownCPU(), store.Calls()[getPicture]
+	cmd := rig.Command(ctx, "taskset", "-c", clientCore, cfg.k6, "run", "--quiet", "--no-usage-report", filepath.Join(scripts, "random.js"))
+	cmd.Env = append(os.Environ(), "BASE_URL="+base, "MODE=picture", "LABELS=cat", "RATE=300", "P99=10000", "MAX_DROPPED=1000000", fmt.Sprintf("DURATION=%ds", cfg.pictureSeconds))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("k6: %w\n%s", err, out)
+	}
+	after, err := service.Usage()
+	res.service, res.store, res.gets = after.CPU-before.CPU, ownCPU()-own, store.Calls()[getPicture]-gets
+	return err
+}
+
+// getPicture is how the store counts a picture that is fetched.
+const getPicture = "GET photos cat/"
+
+// ownCPU is this process's: the S3 server's, and of what counts its calls.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (res *edgeResult) readLog(name string) error {
@@ -127,7 +156,9 @@ func (res *edgeResult) readLog(name string) error {
 		return err
 	}
 	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	served := map[string]bool{}
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
 		var path, cache string
 		var status int
 		var size int64
@@ -137,9 +168,10 @@ func (res *edgeResult) readLog(name string) error {
 		switch {
 		case path == "/random":
 			res.draws++
+			res.drawBytes += size
 		case strings.HasPrefix(path, "/cat/") && status < 400:
 			res.pictures++
-			res.bytes += size
+			served[path] = true
 			if cache == "HIT" {
 				res.hits++
 			} else {
@@ -147,8 +179,8 @@ func (res *edgeResult) readLog(name string) error {
 			}
 		}
 	}
-	if res.pictures == 0 {
+	if res.distinct = len(served); res.pictures == 0 {
 		return fmt.Errorf("%s has no picture", name)
 	}
-	return nil
+	return lines.Err()
 }

@@ -30,15 +30,15 @@ func TestNginxFollowsTheTemplate(t *testing.T) {
 
 func TestEdgeLog(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "access.log")
-	const log = "/random - 302 0\n/cat/1.jpg MISS 200 10\n/random - 302 0\n/cat/1.jpg HIT 200 10\n/random - 302 0\n/cat/2.jpg MISS 403 5\n"
+	const log = "/random - 302 0\n/cat/1.jpg MISS 200 10\n/random - 302 0\n/cat/1.jpg HIT 200 10\n/random - 200 7\n/cat/2.jpg MISS 403 5\n/cat/3.jpg MISS 200 9\n"
 	if err := os.WriteFile(name, []byte(log), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	res := edgeResult{cpu: time.Second}
+	res := edgeResult{gets: 2}
 	if err := res.readLog(name); err != nil {
 		t.Fatal(err)
 	}
-	if want := (edgeResult{cpu: time.Second, pictures: 2, hits: 1, misses: 1, draws: 3, bytes: 20}); res != want {
+	if want := (edgeResult{gets: 2, pictures: 3, hits: 1, misses: 2, distinct: 2, draws: 3, drawBytes: 7}); res != want {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
 }
@@ -58,13 +58,13 @@ func TestBarsCanBeMissed(t *testing.T) {
 	for _, c := range []struct {
 		name                             string
 		largest, p99, smallest, thousand float64
-		missed                           int
+		gets, missed                     int
 	}{
-		{"all met", 5000, 3, 5500, 4000, 0}, {"too slow, by both measures", 4900, 3, 5000, 4000, 2}, {"p99", 5000, 3.1, 5000, 4000, 1}, {"not flat", 5000, 3, 5600, 4000, 1},
-		{"not faster than LIST", 5000, 3, 5000, 3900, 1}, {"nothing", 5000, 3, 5000, 400, 2},
+		{"all met", 5000, 3, 5500, 4000, 7, 0}, {"too slow, by both measures", 4900, 3, 5000, 4000, 7, 2}, {"p99", 5000, 3.1, 5000, 4000, 7, 1}, {"not flat", 5000, 3, 5600, 4000, 7, 1},
+		{"not faster than LIST", 5000, 3, 5000, 3900, 7, 1}, {"nothing", 5000, 3, 5000, 400, 7, 2}, {"a picture from S3 twice", 5000, 3, 5000, 4000, 8, 1},
 	} {
 		missed := 0
-		for _, b := range bars(cfg, ways(c.largest, c.p99, c.smallest, c.thousand)) {
+		for _, b := range bars(cfg, ways(c.largest, c.p99, c.smallest, c.thousand), edgeResult{gets: c.gets, distinct: 7}) {
 			if !b.met() {
 				missed++
 			}
@@ -72,5 +72,31 @@ func TestBarsCanBeMissed(t *testing.T) {
 		if missed != c.missed {
 			t.Errorf("%s: %d bars are missed, want %d", c.name, missed, c.missed)
 		}
+	}
+}
+
+// TestRatio: by rounds, so that a slow one of the machine changes nothing, and the best round of one way is not held against another's worst.
+func TestRatio(t *testing.T) {
+	rounds := func(rates ...float64) *way {
+		w := &way{}
+		for _, r := range rates {
+			w.rounds = append(w.rounds, measured{Requests: r, Seconds: 1})
+		}
+		return w
+	}
+	for _, c := range []struct {
+		a, b *way
+		want spread
+	}{
+		{rounds(50, 5, 50), rounds(100, 10, 100), spread{0.5, 0.5, 0.5}},
+		{rounds(10, 20, 90), rounds(100, 100, 100), spread{0.1, 0.2, 0.9}},
+		{rounds(10, 30), rounds(100, 100), spread{0.1, 0.2, 0.3}},
+	} {
+		if got := ratio(c.a, c.b, measured.rate); got != c.want {
+			t.Errorf("%v, want %v", got, c.want)
+		}
+	}
+	if text := (spread{0.1, 0.2, 0.9}).text(twoDigits); text != "0.20 (0.10–0.90)" {
+		t.Error(text)
 	}
 }
