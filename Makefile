@@ -101,7 +101,7 @@ $(K6):
 	GOBIN=$(CURDIR)/$(@D) go install go.k6.io/k6@$(K6_VERSION)
 
 bench-go: ## Go's benchmarks, each for BENCHTIME (1s)
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api ./src/photo
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./src/index ./src/api ./src/edge ./src/photo
 
 # The memory limit is the one that the template gives the upload function.
 bench-photo: ## memory and time for pictures of 50 million pixels, into bench/results; needs the tools of test-formats

@@ -89,11 +89,14 @@ func (s *server) dispatch(a *answer, r *http.Request, trace gateway.Trace) strin
 		a.err = errNoRoute
 		return ""
 	}
-	_, pattern := s.mux.Handler(r)
+	handle, pattern := s.mux.Handler(r)
 	// What the template has no route for reaches us by $default, and is no route here either: the template decides. But HEAD is
 	// GET without the body, and needs no route of its own.
 	if known := pattern != "" && (trace.Route != gateway.DefaultRoute || r.Method == http.MethodHead); known {
-		s.mux.ServeHTTP(a, r)
+		if strings.Contains(pattern, "{") { // only the mux itself sets what the names stand for
+			handle = s.mux
+		}
+		handle.ServeHTTP(a, r)
 		return pattern
 	}
 	a.err = errNoRoute
@@ -121,6 +124,9 @@ func (s *server) allowed(r *http.Request) string {
 
 func (s *server) log(r *http.Request, a *answer, pattern string, trace gateway.Trace, took time.Duration) {
 	level := s.Served
+	if a.status < 400 && !s.Log.Enabled(r.Context(), level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("request_id", trace.RequestID), slog.String("method", r.Method), slog.String("route", pattern),
 		slog.Int("status", a.status), slog.Duration("duration", took),
@@ -139,9 +145,7 @@ func (s *server) log(r *http.Request, a *answer, pattern string, trace gateway.T
 			attrs = append(attrs, slog.Any("error", a.err))
 		}
 	}
-	if s.Log.Enabled(r.Context(), level) {
-		s.Log.LogAttrs(r.Context(), level, "request", attrs...)
-	}
+	s.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // answer is the response under way: what it came to is known when the handler returns.

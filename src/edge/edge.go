@@ -187,9 +187,9 @@ func (e *Edge) request(b *behavior, r *http.Request, id string) (req gateway.Req
 		Query: b.forward.query(r.URL.RawQuery), Header: b.forward.header(r.Header),
 		Trace: gateway.Trace{RequestID: id},
 	}
-	req.Header.Set("X-Forwarded-For", ip)
-	req.Header.Set("Via", "1.1 local (CloudFront)")
-	req.Header.Set("X-Amz-Cf-Id", id)
+	added := [...]string{ip, id} // one allocation for both
+	req.Header["X-Forwarded-For"], req.Header["X-Amz-Cf-Id"] = added[0:1:1], added[1:2:2]
+	req.Header["Via"] = via
 	for name, values := range b.custom {
 		req.Header[name] = values
 	}
@@ -229,6 +229,9 @@ func (e *Edge) receive(body io.Reader) (data []byte, release func(), err error) 
 	}
 }
 
+// via is shared by all messages: nobody may change it.
+var via = []string{"1.1 local (CloudFront)"}
+
 // send writes an answer to the viewer, with the headers that the behaviour adds and removes.
 func (b *behavior) send(w http.ResponseWriter, r *http.Request, a gateway.Answer, cacheStatus string) {
 	h := w.Header()
@@ -237,8 +240,7 @@ func (b *behavior) send(w http.ResponseWriter, r *http.Request, a gateway.Answer
 			h[name] = slices.Clip(values) // the cache's own: nobody may append to it
 		}
 	}
-	h.Set("X-Cache", cacheStatus)
-	h.Set("Via", "1.1 local (CloudFront)")
+	h["X-Cache"], h["Via"] = []string{cacheStatus}, via
 	b.headers.apply(h, r.Header.Get("Origin") != "")
 	if b.cache.maxTTL > 0 && a.Status == http.StatusOK && len(a.Body) > 0 {
 		// A whole object answers ranges, conditions and HEAD by itself, from the cache or not.

@@ -53,12 +53,54 @@ func (b *builder) lambda(reference string) (string, *lambda, error) {
 	return id, made, nil
 }
 
-// invoke runs a function within its time. It goes on when the client goes away. One that does not heed its deadline goes on behind the
-// answer, and keeps its slot; AWS would end it.
+// invoke runs a function within its time. It goes on when the client goes away.
+//
+// Where its own time is all that can end the wait, it runs in the caller's goroutine: to hand a draw over to another one and back costs as much as
+// the rest of the edge, and on a single processor makes connections wait on which something has arrived. One that does not heed its deadline is
+// then waited for, where AWS would end it, and answered for as AWS would.
 func (l *lambda) invoke(ctx context.Context, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
 	if l.slots != nil && !l.slots.TryAcquire(1) {
 		return gateway.Answer{}, errThrottled
 	}
+	if _, bounded := ctx.Deadline(); bounded {
+		return l.invokeBehind(ctx, call)
+	}
+	within := deadline{context.WithoutCancel(ctx), time.Now().Add(l.timeout)}
+	a, err := l.run(within, call)
+	if time.Now().After(within.at) {
+		return gateway.Answer{}, l.late()
+	}
+	return a, err
+}
+
+// deadline is a context that says when it ends, and rings no bell then: the handler of a function has a clock of its own, which is earlier.
+type deadline struct {
+	context.Context
+	at time.Time
+}
+
+func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
+
+// run returns how a call ended, and gives its slot back.
+func (l *lambda) run(ctx context.Context, call func(context.Context) (gateway.Answer, error)) (a gateway.Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil { // AWS would end the environment, and nothing else
+			err = fmt.Errorf("%w: panic: %v", errFunction, p)
+		}
+		if l.slots != nil {
+			l.slots.Release(1)
+		}
+	}()
+	if a, err = call(ctx); err != nil {
+		err = fmt.Errorf("%w: %w", errFunction, err)
+	}
+	return a, err
+}
+
+func (l *lambda) late() error { return fmt.Errorf("%w: %s are over", errFunction, l.timeout) }
+
+// invokeBehind waits for no longer than ctx. A function that does not heed its deadline goes on behind the answer, and keeps its slot.
+func (l *lambda) invokeBehind(ctx context.Context, call func(context.Context) (gateway.Answer, error)) (gateway.Answer, error) {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
 	type result struct {
 		answer gateway.Answer
@@ -66,20 +108,9 @@ func (l *lambda) invoke(ctx context.Context, call func(context.Context) (gateway
 	}
 	done := make(chan result, 1)
 	go func() {
-		var r result
-		defer func() {
-			if p := recover(); p != nil { // AWS would end the environment, and nothing else
-				r.err = fmt.Errorf("%w: panic: %v", errFunction, p)
-			}
-			if l.slots != nil {
-				l.slots.Release(1)
-			}
-			done <- r
-			cancel() // after it, or the end would look like a missed deadline
-		}()
-		if r.answer, r.err = call(within); r.err != nil {
-			r.err = fmt.Errorf("%w: %w", errFunction, r.err)
-		}
+		a, err := l.run(within, call)
+		done <- result{a, err}
+		cancel() // after it, or the end would look like a missed deadline
 	}()
 	select {
 	case r := <-done:
@@ -92,7 +123,7 @@ func (l *lambda) invoke(ctx context.Context, call func(context.Context) (gateway
 	case r := <-done:
 		return r.answer, r.err
 	default:
-		return gateway.Answer{}, fmt.Errorf("%w: %s are over", errFunction, l.timeout)
+		return gateway.Answer{}, l.late()
 	}
 }
 

@@ -54,6 +54,7 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 		entered <- struct{}{}
 		<-release
 	}
+	slow := func(chan<- struct{}, <-chan struct{}, http.ResponseWriter) { time.Sleep(60 * time.Millisecond) } // too late for its 20 ms
 	reserved := []string{"Handler: bootstrap\n", "Handler: bootstrap\n      ReservedConcurrentExecutions: 1\n"}
 	for _, setting := range regexp.MustCompile(`\n +ReservedConcurrentExecutions:.*`).FindAllString(string(infra.Template), -1) {
 		reserved = append([]string{setting, ""}, reserved...) // the template's own goes
@@ -75,7 +76,7 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 			reserved, busy, true, 500, 429, `{"message":"Internal Server Error"}`, `{"message":"Rate Exceeded."}`,
 		},
 		"the function's time": {
-			[]string{"Timeout: 29 ", "Timeout: 0.02 ", "Timeout: 10\n", "Timeout: 0.02\n"}, busy, false, 500, 502, `{"message":"Internal Server Error"}`, "Internal Server Error",
+			[]string{"Timeout: 29 ", "Timeout: 0.02 ", "Timeout: 10\n", "Timeout: 0.02\n"}, slow, false, 500, 502, `{"message":"Internal Server Error"}`, "Internal Server Error",
 		},
 		"the API's time": {
 			[]string{"TimeoutInMillis: 30000", "TimeoutInMillis: 20"}, busy, false, 503, 0, `{"message":"Service Unavailable"}`, "",

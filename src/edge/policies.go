@@ -79,18 +79,26 @@ func filterQuery(raw string, s selection) string {
 	if s.behavior == "all" {
 		return raw
 	}
-	var kept []string
+	var kept strings.Builder
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(name); err == nil && pair != "" && s.has(decoded) {
-			kept = append(kept, pair)
+		if decoded, err := url.QueryUnescape(name); err != nil || pair == "" || !s.has(decoded) {
+			continue
 		}
+		if len(pair) == len(raw) {
+			return raw
+		}
+		if kept.Len() > 0 {
+			kept.WriteByte('&')
+		}
+		kept.WriteString(pair)
 	}
-	return strings.Join(kept, "&")
+	return kept.String()
 }
 
 func (p forwardPolicy) header(h http.Header) http.Header {
-	out := http.Header{"User-Agent": {"Amazon CloudFront"}}
+	out := make(http.Header, len(h)+5) // with those that are added to it
+	out["User-Agent"] = []string{"Amazon CloudFront"}
 	for name, values := range h {
 		switch {
 		case hopByHop(name), name == "Cookie" && p.cookies.behavior != "all":

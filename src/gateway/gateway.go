@@ -90,8 +90,9 @@ const spare = 20
 
 func serve(ctx context.Context, h http.Handler, m message) *recorder {
 	if deadline, ok := ctx.Deadline(); ok {
+		// It comes before ctx ends by its own deadline, and the service ends it for no other reason: to follow it costs as much again.
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Until(deadline)/spare))
+		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(-time.Until(deadline)/spare))
 		defer cancel()
 	}
 	body := []byte(m.body)
@@ -113,7 +114,7 @@ func serve(ctx context.Context, h http.Handler, m message) *recorder {
 	if len(m.cookies) > 0 {
 		r.Header.Set("Cookie", strings.Join(m.cookies, "; "))
 	}
-	w := &recorder{header: make(http.Header, 12)}
+	w := &recorder{header: make(http.Header, 8)}
 	h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, traceKey{}, m.trace)))
 	if w.status == 0 {
 		w.status = http.StatusOK
@@ -255,10 +256,18 @@ func flattenQuery(raw string) map[string]string {
 	if raw == "" {
 		return nil
 	}
-	query, _ := url.ParseQuery(raw)
-	flat := make(map[string]string, len(query))
-	for name, values := range query {
-		flat[name] = strings.Join(values, ",")
+	flat := map[string]string{}
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if pair == "" || err1 != nil || err2 != nil || strings.Contains(pair, ";") { // as url.ParseQuery
+			continue
+		}
+		if before, again := flat[name]; again {
+			value = before + "," + value
+		}
+		flat[name] = value
 	}
 	return flat
 }
