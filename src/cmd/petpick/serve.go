@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -105,8 +106,11 @@ func serve(ctx context.Context, cfg serveConfig, stdout, stderr io.Writer) (err 
 		debug.SetMemoryLimit(1 << 30)
 	}
 	if os.Getenv("GOGC") == "" {
-		// The heap is small and a draw leaves 10 kB: the collector would run fifty times a second. The limit above holds all the same.
-		debug.SetGCPercent(400)
+		// The heap is small and a draw leaves 10 kB: the collector would run a hundred times a second. A ballast, of which nothing is ever
+		// touched, makes it wait for 20 MB, and a low percentage for little more when much is in memory: while it is swept, connections wait.
+		debug.SetGCPercent(50)
+		ballast := make([]byte, 32<<20)
+		defer runtime.KeepAlive(&ballast)
 	}
 	log := slog.New(tint.NewTextHandler(stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colours(stderr)}))
 	if err := errors.Join(loopback(cfg.addr), loopback(cfg.s3Addr)); err != nil {
