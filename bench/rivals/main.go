@@ -1,7 +1,7 @@
 // Command rivals measures GET /random beside other ways to answer it, all in one run: wrk on one core, the server with its S3 server on
 // the other, the same pictures. It writes a page and a plot, and ends with status 1 when a ratio misses its bar.
 //
-//	go run ./bench/rivals -out bench/results/2026-11-24-rivals
+//	go run ./bench/rivals -out bench/results/DATE-rivals
 package main
 
 import (
