@@ -2,7 +2,7 @@
 // this machine's processor, run under a Runtime API with the memory limits of the template, over an S3 server whose calls are counted.
 // It writes a page, and the figures as JSON for bench/cost.
 //
-//	go run ./bench/invoke -out bench/results/2026-11-24-invoke
+//	go run ./bench/invoke -out bench/results/DATE-invoke
 package main
 
 import (
