@@ -36,9 +36,9 @@ func (f Figures) write(cfg config) error {
 		{"peak memory", fmt.Sprintf("%.0f MB", d.PeakMB)},
 		{"S3 calls a draw, of draws without a pause", fmt.Sprintf("%.4f", sum(d.Calls))},
 		{"process start to ready", fmt.Sprintf("%.1f ms", d.InitMS)}, {"first draw", fmt.Sprintf("%.1f ms, %.1f S3 calls", d.FirstMS, d.FirstGets)},
+		{"CPU of both", fmt.Sprintf("%.0f ms", d.InitCPUMS)},
 		{fmt.Sprintf("CPU a draw by format=image, %s bytes", page.Grouped(fmt.Sprint(f.Image.Bytes))), fmt.Sprintf("%.0f µs", f.Image.CPUMS*1000)},
 		{"the answer's bytes", fmt.Sprint(d.AnswerBytes)},
-		{"CPU of both", fmt.Sprintf("%.0f ms", d.InitCPUMS)},
 	}))
 	fmt.Fprintf(&b, "\n## POST /upload, %d MB\n\n", f.Upload[0].MemoryMB)
 	methods := map[string]bool{}

@@ -5,11 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"image"
-	"image/jpeg"
-	"io"
 	"slices"
 	"strings"
 
@@ -64,7 +60,6 @@ type jpegFile struct {
 	restart     int              // interval, in MCUs
 	lastRestart int              // as written
 	scans       int
-	miscounted  bool // restart markers where Go's decoder does not expect them
 
 	out []byte
 }
@@ -333,28 +328,12 @@ func (f *jpegFile) rewrite(ctx context.Context) ([]byte, error) {
 		}
 		if marker == eoi {
 			f.out = append(f.out, 0xFF, eoi)
-			return f.out, f.decode(ctx)
+			return f.out, nil
 		}
 		if err := f.segment(marker, body); err != nil {
 			return nil, err
 		}
 	}
-}
-
-// decode has Go's decoder look at what was walked, where it can: of a progressive picture it keeps all coefficients (24 B a pixel), and
-// it counts restart markers wrongly where a colour with several blocks in an MCU has a scan of its own. The walk has read every code
-// by then, and is no less strict.
-func (f *jpegFile) decode(ctx context.Context) error {
-	if f.frame.progressive() || f.miscounted {
-		return ctx.Err()
-	}
-	return f.o.decodes(pet.JPEG, func(r io.Reader) (image.Image, error) {
-		img, err := jpeg.Decode(r)
-		if errors.As(err, new(jpeg.UnsupportedError)) { // a colour model or a sampling that it does not know
-			return image.Rect(0, 0, f.o.width, f.o.height), nil
-		}
-		return img, err
-	}, &feed{ctx: ctx, data: f.out})
 }
 
 func (f *jpegFile) write(marker byte, bodies ...[]byte) {

@@ -113,7 +113,6 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 	mcus := ceil(f.o.width, 8*f.frame.hMax) * ceil(f.o.height, 8*f.frame.vMax)
 	if len(s.components) == 1 {
 		next, mcus = f.alone(s)
-		f.miscounted = f.miscounted || f.restart > 0 && s.components[0].h*s.components[0].v > 1
 	}
 	for restarts := 0; ; restarts++ {
 		n := mcus
