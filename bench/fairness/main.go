@@ -1,7 +1,7 @@
 // Command fairness draws from `petpick serve` over HTTP, as users do, and judges whether pictures come as often as their weights say. It
 // writes a page and a plot, and ends with status 1 when they do not.
 //
-//	go run ./bench/fairness -out bench/results/2026-11-24-fairness
+//	go run ./bench/fairness -out bench/results/DATE-fairness
 package main
 
 import (
