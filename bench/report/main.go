@@ -2,7 +2,7 @@
 //
 //	go run ./bench/report -command 'make growth' -out bench/results/2026-11-24-index < build/bench.txt
 //
-// writes 2026-11-24-index.md and 2026-11-24-index.svg: every number in them is the benchmarks' own.
+// writes DATE-index.md and DATE-index.svg: every number in them is the benchmarks' own.
 package main
 
 import (
