@@ -51,7 +51,6 @@ func (r *runner) soaked(ctx context.Context) (rate int, o outcome, err error) {
 	rate = int(o.metrics["iterations"].Values["rate"] / 2)
 	env := r.environment("soak")
 	env["RATE"] = fmt.Sprint(rate)
-	env["MAX_DROPPED"] = fmt.Sprint(rate * r.cfg.seconds / 100) // what k6 cannot send in time is its own: it shares the machine
 	o, err = r.script(ctx, "soak", env)
 	return rate, o, err
 }

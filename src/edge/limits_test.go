@@ -75,8 +75,11 @@ func TestLambdaInTheFunctionsPlace(t *testing.T) {
 		"reserved concurrency": {
 			reserved, busy, true, 500, 429, `{"message":"Internal Server Error"}`, `{"message":"Rate Exceeded."}`,
 		},
-		"the function's time": {
-			[]string{"Timeout: 29 ", "Timeout: 0.02 ", "Timeout: 10\n", "Timeout: 0.02\n"}, slow, false, 500, 502, `{"message":"Internal Server Error"}`, "Internal Server Error",
+		"the function's time, behind an API": {
+			[]string{"Timeout: 29 ", "Timeout: 0.02 "}, busy, false, 500, 0, `{"message":"Internal Server Error"}`, "",
+		},
+		"the function's time, behind its URL": {
+			[]string{"Timeout: 10\n", "Timeout: 0.02\n"}, slow, false, 0, 502, "", "Internal Server Error",
 		},
 		"the API's time": {
 			[]string{"TimeoutInMillis: 30000", "TimeoutInMillis: 20"}, busy, false, 503, 0, `{"message":"Service Unavailable"}`, "",

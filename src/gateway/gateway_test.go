@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +131,24 @@ func TestDocumentedEvent(t *testing.T) {
 	}))(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The events' query is what url.ParseQuery reads, with what is repeated joined.
+func TestQueriesOfEvents(t *testing.T) {
+	for _, raw := range []string{
+		"", "a", "a=", "=a", "a=1&a=2&b=3&a=4", "&&a=1&", "a=%zz&b=1", "%zz=a&b=1", "a;b=1&c=2", "a=1;2&c=3", "a=%3B", "a+b=c+d&%61=2&a=3", "a==b", "a=%2C,&a=,",
+	} {
+		want, _ := url.ParseQuery(raw)
+		got := gateway.FunctionEvent(gateway.Request{Query: raw, Header: http.Header{}}).QueryStringParameters
+		if len(got) != len(want) {
+			t.Errorf("%q: got %q, want %q", raw, got, want)
+		}
+		for name, values := range want {
+			if got[name] != strings.Join(values, ",") {
+				t.Errorf("%q: %q is %q, want %q", raw, name, got[name], values)
+			}
+		}
 	}
 }
 

@@ -32,11 +32,11 @@ func (x *Index) Tend(ctx context.Context) error {
 	if errors.Is(err, ErrFormat) { // nobody can work on such an index
 		return err
 	}
-	rest, errRest := x.journal.Rest(ctx)
-	if errRest == nil && rest > 0 {
-		x.counters.backlog.Store(uint64(rest))
+	waiting, errCount := x.journal.CountIfLong(ctx)
+	if errCount == nil && waiting > 0 {
+		x.counters.backlog.Store(uint64(waiting))
 	}
-	return errors.Join(err, errRest, x.finishChanges(ctx), x.merge(ctx), x.collect(ctx))
+	return errors.Join(err, errCount, x.finishChanges(ctx), x.merge(ctx), x.collect(ctx))
 }
 
 // sweep folds until the journal is empty, or a number of times: beside busy writers it never is, and merges must have their turn.

@@ -18,7 +18,7 @@
 // numbers that nobody checks.
 //
 // A PNG and a WebP are decoded to pixels, a JPEG to its coefficients, with each of its codes checked: what makes pixels of coefficients is
-// arithmetic that nothing can make fail. Go's decoder would take four times as long; fuzzing holds the two together.
+// arithmetic that nothing can make fail. Go's decoder, which makes pixels, takes several times as long; fuzzing holds the two together.
 package photo
 
 import (

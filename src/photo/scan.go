@@ -137,7 +137,7 @@ func (f *jpegFile) walk(ctx context.Context, s *jpegScan) error {
 
 // interval walks n MCUs, and copies as many bytes as they took.
 func (f *jpegFile) interval(ctx context.Context, n int, next func(r *bitReader, n int) bool) error {
-	const some = 4096 // between two looks at the context
+	const some = 512 // between two looks at the context
 	r := &bitReader{data: f.data, at: f.at}
 	for ; n > 0; n -= some {
 		if ctx.Err() != nil {

@@ -86,7 +86,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 // foldersStay keeps the folders of keys whose last object was deleted. The backend would delete them, other than those that an object was
 // put for, which it knows by their ETag; and it answers 409 to a PUT that makes a folder at that moment. So it is told that each has one.
-// Listings ask with a slash at the end: to them nothing changes.
+// Listings ask with a slash at the end: to them nothing changes. No key may be what was a folder once; none of petpick's is.
 type foldersStay struct{ meta.XattrMeta }
 
 func (m foldersStay) RetrieveAttribute(f *os.File, bucket, object, attribute string) ([]byte, error) {

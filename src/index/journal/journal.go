@@ -124,9 +124,9 @@ func (j *Journal) Read(ctx context.Context) (notes []Note, complete bool, err er
 	return notes, true, nil
 }
 
-// Rest is how many entries there are beyond what the last reading saw: none when it saw all, and at most maxCount, each thousand of which
-// costs a LIST.
-func (j *Journal) Rest(ctx context.Context) (int, error) {
+// CountIfLong is how many entries there are when the last reading did not see them all, and else 0: each thousand costs a LIST, and it stops
+// at maxCount.
+func (j *Journal) CountIfLong(ctx context.Context) (int, error) {
 	if !j.long.Load() {
 		return 0, nil
 	}
